@@ -1,0 +1,79 @@
+# The front door. Every target makes the environment it needs; nothing outside this folder is written
+# but the caches of the tools.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test test-parity lint types docs wheel clean distclean
+
+# The first Python that is at least 3.11; "make PYTHON=..." chooses another.
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+BIN := .venv/bin
+PARITY := .venv-parity/bin
+BUILD_INPUTS := pyproject.toml CMakeLists.txt $(wildcard native/*)
+
+# Two test processes with one arithmetic thread each: two cores are used and not contended for.
+WORKERS ?= 2
+PYTEST_ENV := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+# $(call environment,FOLDER): a virtual environment, kept if it is there.
+define environment
+	@test -n "$(PYTHON)" || { echo "layerwise needs Python 3.11 or newer, and found none (tried python3.11, python3). \
+	Install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else \
+	"layerwise needs Python 3.11 or newer; $(PYTHON) is %d.%d. Name a newer one: make PYTHON=..." % v)'
+	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+endef
+
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+
+.venv/.stamp: $(BUILD_INPUTS)
+	@echo "Making the environment .venv; the first time takes a few minutes."
+	$(call environment,.venv)
+	$(BIN)/python $(PIP_INSTALL) -e ".[dev]"
+	@touch $@
+
+# torch first: it brings its own choice of versions, and the rest is then fitted to them.
+.venv-parity/.stamp: $(BUILD_INPUTS)
+	@echo "Making the environment .venv-parity with torch; the first time takes a few minutes."
+	$(call environment,.venv-parity)
+	$(PARITY)/python $(PIP_INSTALL) torch==2.13.0
+	$(PARITY)/python $(PIP_INSTALL) -e ".[test]"
+	@touch $@
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/.stamp  ## from a table to a trained model and its predictions, in the terminal
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
+
+test: .venv/.stamp  ## all tests but those against torch
+	$(PYTEST_ENV) $(BIN)/python -m pytest tests --ignore=tests/parity -n $(WORKERS)
+
+test-parity: .venv-parity/.stamp  ## the tests against torch, in an environment of their own
+	$(PYTEST_ENV) $(PARITY)/python -m pytest tests/parity -n $(WORKERS)
+
+lint: .venv/.stamp  ## style, format, and the floors of the rooms
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: .venv/.stamp  ## types
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: .venv/.stamp  ## the documentation, with every example run; warnings are errors
+	$(BIN)/python -m sphinx -W --keep-going -E -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
+wheel: .venv/.stamp  ## a wheel in dist/
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@ls dist/*.whl
+
+clean:  ## remove what was built, keep the environments
+	rm -rf build dist docs/_build docs/examples
+	rm -rf .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests examples bench docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean  ## remove the environments too
+	rm -rf .venv .venv-parity

@@ -1,0 +1,1 @@
+"""Floor 4: runs a Plan; NumPy is the definition."""

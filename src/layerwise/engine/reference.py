@@ -1,0 +1,94 @@
+"""The NumPy engine. It is slow, short and the definition: every other engine must agree with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from layerwise.compile.plan import Instruction, Plan
+from layerwise.errors import DataError
+from layerwise.graph.node import Node
+from layerwise.graph.shapes import bind, resolve
+from layerwise.types import Array, Kind
+
+
+class Runner:
+    """A plan made ready to run again and again in one precision.
+
+    Parameters
+    ----------
+    plan : Plan
+    dtype : str
+        "float32" or "float64"; "complex128" for derivatives by a complex step.
+    """
+
+    def __init__(self, plan: Plan, dtype: str):
+        self._plan = plan
+        self._dtypes: dict[Kind, np.dtype[Any]] = {
+            "real": np.dtype(dtype),
+            "integer": np.dtype(np.int64),
+            "boolean": np.dtype(np.bool_),
+        }
+        self._start: list[Array | None] = [None] * plan.n_values
+        for slot, value in plan.constants:
+            self._start[slot] = value.astype(dtype) if value.dtype == np.float64 else value
+
+    def run(self, feeds: Mapping[Node, Any], sizes: Mapping[str, int] | None = None) -> list[Array]:
+        """The plan's outputs for these feeds.
+
+        Parameters
+        ----------
+        feeds : mapping of Node to array
+            One array for every source, of any numeric dtype.
+        sizes : mapping of str to int, optional
+            Sizes of named axes that no input carries.
+
+        Raises
+        ------
+        ShapeError, DataError
+            A fed array has another shape than its node, or its values are not numbers.
+        """
+        bound = dict(sizes or {})
+        values = list(self._start)
+        for slot, node in self._plan.sources:
+            owner = f"{node.op.name} {node.name!r}"
+            array = as_numbers(feeds[node], self._dtypes[node.kind], node.kind, owner)
+            bind(node.shape, array.shape, bound, owner)
+            values[slot] = array
+        with np.errstate(all="ignore"):  # IEEE 754: inf and NaN are values
+            for step in self._plan.instructions:
+                self._step(step, values, bound)
+        return [values[i] for i in self._plan.outputs]  # type: ignore[misc]
+
+    def _step(self, step: Instruction, values: list[Array | None], sizes: Mapping[str, int]) -> None:
+        op = step.op
+        attributes = step.attributes
+        if op.sized:
+            attributes = {k: resolve(v, sizes) if k in op.sized else v for k, v in attributes.items()}
+        result = op.forward(*(values[i] for i in step.inputs), **attributes)
+        values[step.output] = np.asarray(result, self._dtypes[op.kind])
+        for i in step.releases:
+            values[i] = None
+
+
+def as_numbers(value: Any, dtype: np.dtype[Any], kind: Kind, owner: str) -> Array:
+    """``value`` as an array of ``dtype``, without a copy where it is one already.
+
+    Raises
+    ------
+    DataError
+        Text, objects, dates, complex numbers; fractions where integers are needed.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise DataError(f"{owner} must be a rectangular array of numbers; got rows of different lengths.") from None
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise DataError(f"{owner} is a masked array with masked values. Fill or drop them first.")
+    allowed = {"real": "fiub", "integer": "iu", "boolean": "b"}[kind] + ("c" if dtype.kind == "c" else "")
+    if array.dtype.kind not in allowed and array.size:
+        wanted = {"real": "real numbers", "integer": "integers", "boolean": "booleans"}[kind]
+        raise DataError(f"{owner} must hold {wanted}; got dtype {array.dtype}.")
+    return array.astype(dtype, copy=False)

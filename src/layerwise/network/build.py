@@ -1,0 +1,148 @@
+"""From a network's description to its graph: forward values, losses, cost, and a whole training step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from layerwise.errors import NetworkError
+from layerwise.graph.differentiate import gradient
+from layerwise.graph.node import Node, input, parameter
+from layerwise.network.updates import UpdateRule
+from layerwise.ops.activations import ACTIVATIONS
+from layerwise.ops.layout import one_hot
+from layerwise.ops.linear import affine, matmul
+from layerwise.ops.losses import LOSSES
+from layerwise.ops.reductions import mean, sum
+
+if TYPE_CHECKING:
+    from layerwise.network.network import Network
+
+
+@dataclass(frozen=True)
+class ForwardGraph:
+    """Nodes of the forward pass.
+
+    Parameters
+    ----------
+    inputs : Node, (N, n_0)
+    parameters : dict of str to Node
+        W1, b1, …
+    pre_activations : tuple of Node
+        Z^1 … Z^L, each (N, n_l).
+    activations : tuple of Node
+        A^0 = X, A^1 … A^L.
+    """
+
+    inputs: Node
+    parameters: dict[str, Node]
+    pre_activations: tuple[Node, ...]
+    activations: tuple[Node, ...]
+
+    @property
+    def output(self) -> Node:
+        """A^L."""
+        return self.activations[-1]
+
+
+@dataclass(frozen=True)
+class CostGraph(ForwardGraph):
+    """Nodes of the cost, in addition to those of the forward pass.
+
+    Parameters
+    ----------
+    targets : Node, (N, n_L), or (N,) integer labels
+    sample_weight : Node, (N,), or None
+    losses : Node, (N,)
+        L of each sample.
+    cost : Node, ()
+    """
+
+    targets: Node
+    sample_weight: Node | None
+    losses: Node
+    cost: Node
+
+    def feeds(self, X: Any, Y: Any, sample_weight: Any = None) -> dict[Node, Any]:
+        """Inputs, targets and weights as feeds; parameters are to be added."""
+        feeds = {self.inputs: X, self.targets: Y}
+        if self.sample_weight is not None:
+            feeds[self.sample_weight] = sample_weight
+        return feeds
+
+
+def forward_graph(net: Network) -> ForwardGraph:
+    """The graph of Z^l and A^l for all layers."""
+    X = input("X", ("N", net.widths[0]))
+    parameters = {name: parameter(name, shape) for name, shape in net.parameter_shapes.items()}
+    Z: list[Node] = []
+    A: list[Node] = [X]
+    for number, layer in enumerate(net.layers, start=1):
+        W = parameters[f"W{number}"]
+        Z.append(affine(A[-1], W, parameters[f"b{number}"]) if layer.bias else matmul(A[-1], W))
+        f = ACTIVATIONS[layer.activation.name]
+        A.append(Z[-1] if f.name == "identity" else f(Z[-1], **layer.activation.options))
+    return ForwardGraph(X, parameters, tuple(Z), tuple(A))
+
+
+def cost_graph(net: Network, *, labels: bool, weighted: bool) -> CostGraph:
+    """The graph of the cost; a loss that is joined to the output function reads Z^L."""
+    forward = forward_graph(net)
+    row = LOSSES[net.loss.name]
+    if labels and row.targets != "distribution":
+        raise NetworkError(f"Loss {net.loss.name!r} takes numbers as targets, not labels.")
+    n_L = net.widths[-1]
+    targets = input("Y", ("N",), "integer") if labels else input("Y", ("N", n_L))
+    T = one_hot(targets, n_L) if labels else targets
+    joined = row.joined.get(net.layers[-1].activation.name)
+    if joined is not None:
+        losses = joined(forward.pre_activations[-1], T)
+    else:
+        losses = row.op(forward.output, T, **net.loss.options)
+    w = input("sample_weight", ("N",)) if weighted else None
+    cost = mean(losses) if w is None else sum(w * losses) / sum(w)
+    return CostGraph(**vars(forward), targets=targets, sample_weight=w, losses=losses, cost=cost)
+
+
+@dataclass(frozen=True)
+class StepGraph:
+    """One training step as one graph: cost, gradients and update together.
+
+    Parameters
+    ----------
+    graph : CostGraph
+    hyperparameters : dict of str to Node, ()
+        Learning rate and the like: fed, so that they may change from step to step.
+    slots : dict of (parameter, slot) to Node
+        What the update rule remembers, such as velocities.
+    cost : Node
+    parameters, new_slots : dicts of Node
+        After the update, under the same keys.
+    """
+
+    graph: CostGraph
+    hyperparameters: dict[str, Node]
+    slots: dict[tuple[str, str], Node]
+    cost: Node
+    parameters: dict[str, Node]
+    new_slots: dict[tuple[str, str], Node]
+
+    @property
+    def outputs(self) -> list[Node]:
+        """Cost, then parameters, then slots."""
+        return [self.cost, *self.parameters.values(), *self.new_slots.values()]
+
+
+def step_graph(graph: CostGraph, rule: UpdateRule) -> StepGraph:
+    """The training step of a cost graph under an update rule."""
+    hyperparameters = {name: input(name, ()) for name in rule.hyperparameters}
+    grads = gradient(graph.cost, list(graph.parameters.values()))
+    slots: dict[tuple[str, str], Node] = {}
+    new_slots: dict[tuple[str, str], Node] = {}
+    parameters: dict[str, Node] = {}
+    for (name, W), g in zip(graph.parameters.items(), grads, strict=True):
+        own = {slot: parameter(f"{slot} of {name}", W.shape) for slot in rule.slots}
+        parameters[name], *after = rule.step(W, g, *own.values(), **hyperparameters)
+        for (slot, node), new in zip(own.items(), after, strict=True):
+            slots[name, slot], new_slots[name, slot] = node, new
+    return StepGraph(graph, hyperparameters, slots, graph.cost, parameters, new_slots)

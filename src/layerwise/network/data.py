@@ -1,0 +1,170 @@
+"""What a network is fed, checked at the door: inputs, targets, sample weights, parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from layerwise.errors import DataError, ShapeError, nearest, shape_text
+from layerwise.ops.losses import LOSSES
+from layerwise.types import Array
+
+if TYPE_CHECKING:
+    from layerwise.network.network import Network
+
+
+def as_array(value: Any, name: str) -> Array:
+    """``value`` as a numeric array, not copied where it is one; bool becomes uint8."""
+    if value is None or isinstance(value, (str, bytes, Mapping)):
+        raise DataError(f"{name} must be an array of numbers; got {type(value).__name__}.")
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise DataError(
+            f"{name} is a masked array with {int(value.mask.sum())} masked values. Fill or drop them first."
+        )
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise DataError(f"{name} must be rectangular; got rows of different lengths.") from None
+    if array.dtype.kind == "b":
+        return array.view(np.uint8)
+    if array.dtype.kind not in "fiu":
+        raise DataError(f"{name} must hold real numbers; got dtype {array.dtype}. Encode text and dates first.")
+    return array
+
+
+def check_finite(array: Array, name: str) -> None:
+    """Raise a DataError that counts NaN and infinite values and names the first place."""
+    if array.dtype.kind != "f" or not array.size:
+        return
+    with np.errstate(over="ignore"):  # a finite sum proves finite values without an array of booleans
+        if np.isfinite(np.sum(array, dtype=np.float64)):
+            return
+    bad = ~np.isfinite(array)
+    if bad.any():
+        at = tuple(int(i) for i in np.argwhere(bad)[0])
+        where = f"row {at[0]}" + (f", column {at[1]}" if len(at) > 1 else "")
+        raise DataError(
+            f"{name} has {int(bad.sum())} NaN or infinite values; the first is {array[at]} at {where}. "
+            "Fill or drop these rows first."
+        )
+
+
+def check_inputs(net: Network, X: Any) -> Array:
+    """X (N, n_0), finite, of any real dtype."""
+    array = as_array(X, "X")
+    n_0 = net.widths[0]
+    if array.ndim != 2 or array.shape[1] != n_0:
+        hint = ""
+        if array.ndim == 1 and array.size == n_0:
+            hint = " For one sample pass X[None, :]."
+        elif array.ndim == 1 and n_0 == 1:
+            hint = " Pass X[:, None]."
+        elif array.ndim > 2:
+            hint = " Flatten each sample: X.reshape(len(X), -1)."
+        elif array.ndim == 2 and array.shape[0] == n_0:
+            hint = " It looks transposed: samples are rows."
+        raise ShapeError(f"X must have shape (N, {n_0}), one sample a row; got {shape_text(array.shape)}.{hint}")
+    check_finite(array, "X")
+    return array
+
+
+def check_targets(net: Network, Y: Any, n_samples: int) -> Array:
+    """Targets for the network's loss: (N, n_L) values, or (N,) int64 labels for cross-entropy.
+
+    Raises
+    ------
+    ShapeError, DataError
+        Another number of rows than X, another width, values that the loss does not allow.
+    """
+    array = as_array(Y, "Y")
+    n_L = net.widths[-1]
+    allowed = LOSSES[net.loss.name].targets
+    if array.ndim == 0 or len(array) != n_samples:
+        rows = "no rows" if array.ndim == 0 else f"{len(array)} rows"
+        raise ShapeError(
+            f"Y must have one row for each of the {n_samples} rows of X; got {rows}, shape {shape_text(array.shape)}."
+        )
+    if allowed == "distribution" and array.ndim == 1:
+        return _checked_labels(array, n_L)
+    if array.ndim == 1 and n_L == 1:
+        array = array[:, None]
+    if array.shape != (n_samples, n_L):
+        labels = " or (N,) labels" if allowed == "distribution" else ""
+        raise ShapeError(f"Y must have shape (N, {n_L}){labels} with N = {n_samples}; got {shape_text(array.shape)}.")
+    check_finite(array, "Y")
+    _check_allowed(array, allowed, net.loss.name)
+    return array
+
+
+def _checked_labels(labels: Array, n_classes: int) -> Array:
+    check_finite(labels, "Y")
+    if labels.dtype.kind == "f":
+        fractions = labels != np.floor(labels)
+        if fractions.any():
+            at = int(np.flatnonzero(fractions)[0])
+            raise DataError(f"Labels in Y must be whole numbers; got {labels[at]} at row {at}.")
+    outside = (labels < 0) | (labels >= n_classes)
+    if outside.any():
+        at = int(np.flatnonzero(outside)[0])
+        raise DataError(
+            f"Labels in Y must be 0 .. {n_classes - 1} for {n_classes} outputs; got {labels[at]} at row {at} "
+            f"({int(outside.sum())} rows in all)."
+        )
+    return labels.astype(np.int64)
+
+
+def _check_allowed(Y: Array, allowed: str, loss: str) -> None:
+    if allowed == "distribution":
+        bad = (Y < 0).any(axis=1) | (np.abs(Y.sum(axis=1, dtype=np.float64) - 1.0) > 1e-5)  # float32 one-hot rounding
+        wanted = "each row of Y must be a distribution: values >= 0 that sum to 1"
+    elif allowed == "probability":
+        bad, wanted = ((Y < 0) | (Y > 1)).any(axis=1), "Y must lie between 0 and 1"
+    elif allowed == "count":
+        bad, wanted = (Y < 0).any(axis=1), "Y must be >= 0"
+    elif allowed == "sign":
+        bad, wanted = (np.abs(Y) != 1).any(axis=1), "Y must be -1 or 1"
+    else:
+        return
+    if bad.any():
+        at = int(np.flatnonzero(bad)[0])
+        raise DataError(f"For loss {loss!r} {wanted}; row {at} is {Y[at].tolist()} ({int(bad.sum())} rows in all).")
+
+
+def check_weights(sample_weight: Any, n_samples: int) -> Array:
+    """Sample weights (N,): finite, >= 0, not all 0."""
+    array = as_array(sample_weight, "sample_weight")
+    if array.shape != (n_samples,):
+        raise ShapeError(f"sample_weight must have shape ({n_samples},); got {shape_text(array.shape)}.")
+    check_finite(array, "sample_weight")
+    if (array < 0).any():
+        at = int(np.flatnonzero(array < 0)[0])
+        raise DataError(f"sample_weight must be >= 0; got {array[at]} at row {at}.")
+    if n_samples and not (array > 0).any():
+        raise DataError("sample_weight is 0 for every row, so nothing can be learned.")
+    return array
+
+
+def check_parameters(net: Network, params: Any) -> tuple[dict[str, Array], str]:
+    """Parameters by name with their shapes, and their common precision."""
+    wanted = net.parameter_shapes
+    if not isinstance(params, Mapping):
+        raise DataError(f"params must be a dict with the keys {', '.join(wanted)}; got {type(params).__name__}.")
+    missing = [k for k in wanted if k not in params]
+    extra = [k for k in params if k not in wanted]
+    if missing or extra:
+        hint = nearest(extra[0], wanted) if extra else ""
+        raise DataError(
+            f"params must have exactly the keys {', '.join(wanted)}; missing: {', '.join(missing) or 'none'}, "
+            f"unknown: {', '.join(map(str, extra)) or 'none'}.{hint}"
+        )
+    arrays = {k: as_array(params[k], f"params[{k!r}]") for k in wanted}
+    for key, shape in wanted.items():
+        if arrays[key].shape != shape:
+            raise ShapeError(
+                f"params[{key!r}] must have shape {shape_text(shape)}; got {shape_text(arrays[key].shape)}."
+            )
+    single = all(a.dtype == np.float32 for a in arrays.values())
+    dtype = "float32" if single and arrays else "float64"
+    return {k: a.astype(dtype, copy=False) for k, a in arrays.items()}, dtype

@@ -1,0 +1,75 @@
+"""What a network is made of: an input width and dense layers, each with its own activation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from layerwise.errors import NetworkError
+from layerwise.network.initialise import default_rule
+from layerwise.network.spec import Activation, Initialiser, as_named
+
+
+def _checked_width(width: object, what: str) -> int:
+    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+        hint = " Leave the layer out." if width == 0 else ""
+        raise NetworkError(f"The width of {what} must be a positive integer; got {width!r}.{hint}")
+    return width
+
+
+@dataclass(frozen=True)
+class Input:
+    """The number of inputs n_0 of a network.
+
+    Parameters
+    ----------
+    width : int
+        Columns of X.
+    """
+
+    width: int
+
+    def __post_init__(self) -> None:
+        _checked_width(self.width, "Input")
+
+
+@dataclass(frozen=True, init=False)
+class Dense:
+    """One dense layer: Z = A W + b, then A = f(Z).
+
+    Parameters
+    ----------
+    width : int
+        Number of units n_l.
+    activation : str or Activation
+        f; "softmax" couples the units, all others act on each unit alone.
+    initialiser : str or Initialiser, optional
+        How W starts; by default He for ReLU and its kin, LeCun for SELU, else Glorot. b starts at 0.
+    bias : bool
+        Whether there is a b.
+
+    Raises
+    ------
+    NetworkError, UnknownName
+        A width below 1, an unknown activation or initialiser.
+    """
+
+    width: int
+    activation: Activation
+    initialiser: Initialiser
+    bias: bool
+
+    def __init__(
+        self,
+        width: int,
+        activation: str | Activation = "identity",
+        initialiser: str | Initialiser | None = None,
+        bias: bool = True,
+    ):
+        f = as_named(Activation, activation)
+        object.__setattr__(self, "width", _checked_width(width, "Dense"))
+        object.__setattr__(self, "activation", f)
+        object.__setattr__(self, "initialiser", as_named(Initialiser, initialiser or default_rule(f.name)))
+        object.__setattr__(self, "bias", bool(bias))
+
+    def __repr__(self) -> str:
+        return f"Dense({self.width}, {self.activation.name!r})"

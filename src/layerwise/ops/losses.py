@@ -1,0 +1,176 @@
+"""Losses: one number a sample, L(y, t), summed over the outputs; the cost is their average.
+
+Each loss says which outputs it fits. A loss joined to its output function (softmax with
+cross-entropy) is a composite of both: its value is computed from the pre-activation without loss of
+digits, and its derivative is that of the definition, with what cancels cancelled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from layerwise.graph.node import Op
+from layerwise.ops.activations import log_softmax, sigmoid, softmax, softplus
+from layerwise.ops.arithmetic import absolute, exp, log, maximum, square, where
+from layerwise.ops.reductions import sum
+from layerwise.ops.table import composite
+from layerwise.types import Array
+
+Targets = Literal["real", "distribution", "probability", "count", "sign"]
+"""What a target may be: any number; a row that sums to 1 (or a label); 0 … 1; >= 0; -1 or 1."""
+
+
+def _per_sample(values: Any) -> Any:
+    return sum(values, axis=-1)
+
+
+@dataclass(frozen=True)
+class LossRow:
+    """A loss as the network sees it.
+
+    Parameters
+    ----------
+    op : Op
+        L of outputs Y (N, n) and targets T (N, n), shape (N,).
+    targets : str
+        What targets may hold.
+    outputs : tuple of str
+        The activations it fits; empty: every elementwise one.
+    joined : mapping
+        Output activation → op of the pre-activation Z and T that computes both together.
+    """
+
+    op: Op
+    targets: Targets = "real"
+    outputs: tuple[str, ...] = ()
+    joined: Mapping[str, Op] = field(default_factory=dict[str, Op])
+
+
+def _loss(name: str, definition: Callable[..., Any], latex: str, doc: str, **more: Any) -> Op:
+    return composite(name, definition=definition, latex=latex, doc=doc, kernel=name, **more)
+
+
+squared_error = _loss(
+    "squared_error",
+    lambda Y, T: _per_sample(square(Y - T)),
+    r"\sum_k ({0} - {1})_k^2",
+    "Σ_k (y_k - t_k)².",
+)
+half_squared_error = _loss(
+    "half_squared_error",
+    lambda Y, T: 0.5 * _per_sample(square(Y - T)),
+    r"\tfrac12 \lVert {0} - {1} \rVert^2",
+    "½ Σ_k (y_k - t_k)².",
+)
+absolute_error = _loss(
+    "absolute_error",
+    lambda Y, T: _per_sample(absolute(Y - T)),
+    r"\sum_k \lvert {0} - {1} \rvert_k",
+    "Σ_k |y_k - t_k|.",
+)
+
+
+def _huber(Y: Any, T: Any, *, delta: float) -> Any:
+    r = absolute(Y - T)
+    return _per_sample(where(r <= delta, 0.5 * square(r), delta * (r - 0.5 * delta)))
+
+
+huber = _loss(
+    "huber",
+    _huber,
+    r"\sum_k \operatorname{{huber}}({0} - {1})_k",
+    "½ r² for |r| <= delta, else delta (|r| - ½ delta), summed; Huber (1964).",
+    defaults={"delta": 1.0},
+)
+
+
+def _log_cosh(Y: Any, T: Any) -> Any:
+    r = absolute(Y - T)
+    return _per_sample(r + softplus(-2.0 * r) - math.log(2.0))  # cosh itself overflows from r = 711 on
+
+
+log_cosh = _loss(
+    "log_cosh", _log_cosh, r"\sum_k \log \cosh ({0} - {1})_k", "Σ_k log cosh(y_k - t_k), without overflow."
+)
+pinball = _loss(
+    "pinball",
+    lambda Y, T, *, quantile: _per_sample(maximum(quantile * (T - Y), (quantile - 1.0) * (T - Y))),
+    r"\sum_k \rho({1} - {0})_k",
+    "Σ_k max(q r, (q - 1) r) with r = t - y: its minimum is the q-quantile; Koenker and Bassett (1978).",
+    defaults={"quantile": 0.5},
+)
+poisson = _loss(
+    "poisson",
+    lambda Y, T: _per_sample(Y - T * log(Y)),
+    r"\sum_k ({0} - {1} \log {0})_k",
+    "Σ_k (y_k - t_k log y_k), the Poisson likelihood up to log t!.",
+)
+binary_cross_entropy = _loss(
+    "binary_cross_entropy",
+    lambda Y, T: _per_sample(-(T * log(Y)) - (1.0 - T) * log(1.0 - Y)),
+    r"-\sum_k ({1} \log {0} + (1 - {1}) \log(1 - {0}))_k",
+    "-Σ_k (t_k log y_k + (1 - t_k) log(1 - y_k)).",
+)
+cross_entropy = _loss(
+    "cross_entropy",
+    lambda Y, T: _per_sample(-(T * log(Y))),
+    r"-\sum_k ({1} \log {0})_k",
+    "-Σ_k t_k log y_k.",
+)
+hinge = _loss(
+    "hinge",
+    lambda Y, T: _per_sample(maximum(1.0 - T * Y, 0.0)),
+    r"\sum_k \max(0, 1 - {1} {0})_k",
+    "Σ_k max(0, 1 - t_k y_k) for targets -1 and 1.",
+)
+
+
+def _weighted(T: Array, values: Array) -> Array:
+    """Σ_k T · values; where T is 0 the term is 0, whatever the value."""
+    return np.sum(np.where(T == 0, np.zeros_like(values), T * values), axis=-1)
+
+
+softmax_cross_entropy = _loss(
+    "softmax_cross_entropy",
+    lambda Z, T: _per_sample(-(T * log(softmax(Z)))),
+    r"-\sum_k ({1} \log \operatorname{{softmax}} {0})_k",
+    "Cross-entropy of softmax(Z), accurate also where it is tiny.",
+    forward=lambda Z, T: _weighted(T, -log_softmax.forward(Z)),
+    distributions=(1,),
+)
+sigmoid_binary_cross_entropy = _loss(
+    "sigmoid_binary_cross_entropy",
+    lambda Z, T: _per_sample(-(T * log(sigmoid(Z))) - (1.0 - T) * log(1.0 - sigmoid(Z))),
+    r"-\sum_k ({1} \log \sigma({0}) + (1 - {1}) \log(1 - \sigma({0})))_k",
+    "Binary cross-entropy of sigmoid(Z), accurate also where it is tiny.",
+    forward=lambda Z, T: _weighted(T, softplus.forward(-Z)) + _weighted(1 - T, softplus.forward(Z)),
+)
+exp_poisson = _loss(
+    "exp_poisson",
+    lambda Z, T: _per_sample(exp(Z) - T * log(exp(Z))),
+    r"\sum_k (e^{{{0}}} - {1} {0})_k",
+    "Poisson loss of e^Z, the canonical link.",
+    forward=lambda Z, T: np.sum(np.exp(Z) - T * Z, axis=-1),
+)
+
+LOSSES: dict[str, LossRow] = {
+    row.op.name: row
+    for row in (
+        LossRow(squared_error),
+        LossRow(half_squared_error),
+        LossRow(absolute_error),
+        LossRow(huber),
+        LossRow(log_cosh),
+        LossRow(pinball),
+        LossRow(poisson, "count", ("exp", "softplus"), {"exp": exp_poisson}),
+        LossRow(binary_cross_entropy, "probability", ("sigmoid",), {"sigmoid": sigmoid_binary_cross_entropy}),
+        LossRow(cross_entropy, "distribution", ("softmax",), {"softmax": softmax_cross_entropy}),
+        LossRow(hinge, "sign", ("identity", "tanh", "hardtanh", "softsign")),
+    )
+}
+"""Every loss by name."""

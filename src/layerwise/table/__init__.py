@@ -1,0 +1,5 @@
+"""Tables in, matrices out: reading files and DataFrames, encoding inputs and targets.
+
+Floor 0, beside `types` and `errors`: this room knows nothing of networks, and it is the only one that imports
+DataFrame and file libraries (narwhals and DuckDB, both only when they are needed).
+"""
