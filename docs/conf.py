@@ -1,9 +1,12 @@
 """How the documentation is built."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import layerwise
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "layerwise"
 author = "the layerwise developers"
@@ -15,13 +18,16 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
-    "sphinx.ext.mathjax",
+    "mathml",
 ]
-# .py is a page format here (see nb_custom_formats), so this file must be kept from becoming a page.
-exclude_patterns = ["_build", "conf.py"]
+html_math_renderer = "mathml"
+# .py is a page format here (see nb_custom_formats), so these files must be kept from becoming pages.
+exclude_patterns = ["_build", "_ext", "conf.py", "examples/common.py"]
 
 html_theme = "furo"
 html_title = f"layerwise {release}"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 
 # Reference: docstrings in numpydoc style.
 napoleon_google_docstring = False
@@ -59,7 +65,9 @@ def copy_examples() -> None:
         return
 
     def not_for_pages(_folder: str, names: list[str]) -> list[str]:
-        return [n for n in names if (n.endswith(".py") and not n.startswith("s")) or n.endswith((".sh", ".md", "__"))]
+        # common.py is no page, but the pages import it.
+        programs = [n for n in names if n.endswith(".py") and not n.startswith("s") and n != "common.py"]
+        return [*programs, *(n for n in names if n.endswith((".sh", ".md", "__")))]
 
     shutil.copytree(source, target, ignore=not_for_pages)
 

@@ -21,6 +21,7 @@ from layerwise.fit.history import Epoch, Fit, History
 from layerwise.fit.minibatch import train
 from layerwise.graph.differentiate import gradient, hessian_vector, jacobian, jvp
 from layerwise.graph.node import Node, Op, constant, input, parameter
+from layerwise.model.model import Model, load
 from layerwise.network.layers import Dense, Input
 from layerwise.network.network import Network
 from layerwise.network.spec import Activation, Initialiser, Loss
@@ -107,6 +108,7 @@ __all__ = [
     "Input",
     "LayerwiseError",
     "Loss",
+    "Model",
     "ModelFileError",
     "Momentum",
     "Network",
@@ -155,6 +157,7 @@ __all__ = [
     "leaky_relu",
     "less",
     "less_equal",
+    "load",
     "log",
     "log1p",
     "log_cosh",

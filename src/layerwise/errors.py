@@ -67,8 +67,9 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 def nearest(name: object, known: Iterable[str]) -> str:
     """``" Did you mean 'relu'?"``, or an empty string where nothing is near."""
-    matches = difflib.get_close_matches(str(name).lower(), list(known), n=1, cutoff=0.5)
-    return f" Did you mean {matches[0]!r}?" if matches else ""
+    lowered = {k.lower(): k for k in known}
+    matches = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.5)
+    return f" Did you mean {lowered[matches[0]]!r}?" if matches else ""
 
 
 def unknown_name(what: str, name: object, known: Iterable[str]) -> UnknownName:

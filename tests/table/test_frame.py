@@ -122,9 +122,7 @@ def test_memory_layout_does_not_matter(X):
 def test_the_mask_of_a_masked_array_is_a_missing_cell():
     X = np.ma.array([[1.0, 2.0], [3.0, 4.0]], mask=[[False, True], [False, False]])
     assert_columns(as_table(X), {"x1": np.array([1.0, 3.0]), "x2": np.array([np.nan, 4.0])})
-    assert_columns(
-        Table.from_columns({"m": np.ma.array([1, 2], mask=[True, False])}), {"m": np.array([np.nan, 2.0])}
-    )
+    assert_columns(Table.from_columns({"m": np.ma.array([1, 2], mask=[True, False])}), {"m": np.array([np.nan, 2.0])})
 
 
 def test_the_source_is_not_modified_nor_shared():

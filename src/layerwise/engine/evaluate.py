@@ -68,7 +68,10 @@ def evaluate(
     program = plan(many)
     feeds = feeds or {}
     _check_feeds(feeds, program)
-    results = [_owned(r) for r in Runner(program, dtype).run(feeds, sizes)]
+    results: list[Any] = []
+    for result in Runner(program, dtype).run(feeds, sizes):
+        shared = any(result is earlier for earlier in results)
+        results.append(np.array(result) if shared else _owned(result))
     return results[0] if isinstance(nodes, Node) else results
 
 

@@ -32,8 +32,9 @@ class Runner:
             "boolean": np.dtype(np.bool_),
         }
         self._start: list[Array | None] = [None] * plan.n_values
-        for slot, value in plan.constants:
-            self._start[slot] = value.astype(dtype) if value.dtype == np.float64 else value
+        with np.errstate(over="ignore"):  # 1e300 is ∞ in float32
+            for slot, value in plan.constants:
+                self._start[slot] = value.astype(dtype) if value.dtype == np.float64 else value
 
     def run(self, feeds: Mapping[Node, Any], sizes: Mapping[str, int] | None = None) -> list[Array]:
         """The plan's outputs for these feeds.
@@ -56,7 +57,10 @@ class Runner:
             owner = f"{node.op.name} {node.name!r}"
             array = as_numbers(feeds[node], self._dtypes[node.kind], node.kind, owner)
             bind(node.shape, array.shape, bound, owner)
-            values[slot] = array
+            # A view that cannot be written to: what was fed stays as it is, and no result is the fed array itself.
+            view = array.view()
+            view.flags.writeable = False
+            values[slot] = view
         with np.errstate(all="ignore"):  # IEEE 754: inf and NaN are values
             for step in self._plan.instructions:
                 self._step(step, values, bound)
@@ -91,4 +95,5 @@ def as_numbers(value: Any, dtype: np.dtype[Any], kind: Kind, owner: str) -> Arra
     if array.dtype.kind not in allowed and array.size:
         wanted = {"real": "real numbers", "integer": "integers", "boolean": "booleans"}[kind]
         raise DataError(f"{owner} must hold {wanted}; got dtype {array.dtype}.")
-    return array.astype(dtype, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):  # 1e300 is ∞ in float32; a signalling NaN stays NaN
+        return array.astype(dtype, copy=False)

@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,15 @@ from layerwise.engine.reference import Runner
 from layerwise.errors import DataError, DivergenceWarning, TrainingInterrupted, unknown_name
 from layerwise.fit.history import Epoch, Fit, History
 from layerwise.network.build import StepGraph, step_graph
-from layerwise.network.data import check_inputs, check_parameters, check_targets, check_weights
+from layerwise.network.data import (
+    check_finite,
+    check_inputs,
+    check_parameters,
+    check_targets,
+    check_weights,
+    in_order,
+    present_rows,
+)
 from layerwise.network.network import Network
 from layerwise.network.updates import Momentum, UpdateRule
 from layerwise.randomness import Stream, permutation
@@ -57,7 +65,7 @@ def train(
     seed : int
         Of starting weights and of the order of samples.
     sample_weight : (N,) array_like, optional
-        >= 0; a row of weight 0 has no influence.
+        >= 0; a row of weight 0 is absent.
     dtype : {"float64", "float32"}, optional
         Precision; by default that of ``params``, else float64.
     on_epoch_end : callable(Epoch), optional
@@ -88,19 +96,22 @@ def train(
     >>> fit.stop_reason
     'All 2 epochs are done.'
     """
-    data = _checked_data(net, X, Y, sample_weight)
+    start, dtype = _starting_weights(net, params, seed, dtype)
+    data = _checked_data(net, X, Y, sample_weight, dtype)
     _check_count(epochs, "epochs")
     if batch_size is not None:
         _check_count(batch_size, "batch_size")
     optimizer = Momentum() if optimizer is None else optimizer
     if not isinstance(optimizer, UpdateRule):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DataError(f"optimizer must be an update rule such as layerwise.SGD(0.1); got {optimizer!r}.")
-    start, dtype = _starting_weights(net, params, seed, dtype)
+    if batch_size is None or batch_size >= len(data.X):
+        data = _Data(*data.rows(slice(None), dtype))  # once, not in every epoch
     loop = _Loop(net, optimizer, data, start, dtype, on_epoch_end)
     try:
         loop.run(epochs, _batches(len(data.X), batch_size, seed))
     except KeyboardInterrupt:
-        loop.stop_reason = f"Ctrl-C in epoch {loop.epoch}, after {loop.step} steps in all; their weights are kept."
+        steps = loop.state.step
+        loop.stop_reason = f"Ctrl-C in epoch {loop.epoch}, after {steps} steps in all; their weights are kept."
         raise TrainingInterrupted(loop.fit()) from None
     return loop.fit()
 
@@ -111,17 +122,19 @@ class _Data:
     Y: Array
     weights: Array | None
 
-    def rows(self, index: Array | slice) -> tuple[Array, Array, Array | None]:
-        return self.X[index], self.Y[index], None if self.weights is None else self.weights[index]
+    def rows(self, index: Array | slice, dtype: str) -> tuple[Array, Array, Array | None]:
+        """Those rows as the engine takes them: in C order, in ``dtype``."""
+        w = None if self.weights is None else self.weights[index]
+        return in_order(self.X[index], dtype), in_order(self.Y[index], dtype), w
 
 
-def _checked_data(net: Network, X: Any, Y: Any, sample_weight: Any) -> _Data:
-    X = check_inputs(net, X)
+def _checked_data(net: Network, X: Any, Y: Any, sample_weight: Any, dtype: str) -> _Data:
+    X = check_inputs(net, X, dtype)
     if len(X) == 0:
         raise DataError("X has no rows; at least one sample is needed to learn from.")
-    return _Data(
-        X, check_targets(net, Y, len(X)), None if sample_weight is None else check_weights(sample_weight, len(X))
-    )
+    Y = check_targets(net, Y, len(X), dtype)
+    w = None if sample_weight is None else check_weights(sample_weight, len(X), dtype)
+    return _Data(*present_rows(X, Y, w))
 
 
 def _check_count(value: Any, name: str) -> None:
@@ -138,8 +151,7 @@ def _starting_weights(
         return net.initialise(seed, dtype or "float64"), dtype or "float64"
     arrays, own = check_parameters(net, params)
     for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise DataError(f"params[{name!r}] holds NaN or infinite values. Start from net.initialise(seed).")
+        check_finite(array, f"params[{name!r}]", dtype or own)
     return {k: a.astype(dtype or own) for k, a in arrays.items()}, dtype or own
 
 
@@ -157,78 +169,99 @@ def _batches(n: int, batch_size: int | None, seed: int) -> Callable[[int], Itera
     return of_epoch
 
 
-@dataclass
-class _Loop:
-    """The state of a fit: it is consistent after every step, whenever it is stopped."""
+@dataclass(frozen=True)
+class _State:
+    """What a step changes. It is replaced as a whole, so that Ctrl-C finds it consistent.
 
-    net: Network
-    rule: UpdateRule
-    data: _Data
+    Parameters
+    ----------
+    weights : dict of str to array
+        Finite.
+    slots : dict of (parameter, slot) to array
+    trusted : dict of str to array
+        What the last finite cost was computed from; one step behind `weights`.
+    step : int
+        Number of steps done.
+    """
+
     weights: dict[str, Array]
-    dtype: str
-    on_epoch_end: Callable[[Epoch], None] | None
-    epochs: list[Epoch] = field(default_factory=list[Epoch])
-    epoch: int = 0
+    slots: dict[tuple[str, str], Array]
+    trusted: dict[str, Array]
     step: int = 0
-    stop_reason: str = ""
-    diverged: bool = False
 
-    def __post_init__(self) -> None:
-        labels = self.data.Y.ndim == 1
-        self._graph: StepGraph = step_graph(
-            self.net.graph(labels=labels, weighted=self.data.weights is not None), self.rule
-        )
-        self._runner = Runner(plan(self._graph.outputs), self.dtype)
-        self._slots = {key: np.zeros(node.shape, self.dtype) for key, node in self._graph.slots.items()}  # type: ignore[arg-type]
-        # What the last finite cost was computed from; one step behind `weights`.
-        self._trusted = self.weights
+
+class _Loop:
+    """A fit in progress."""
+
+    def __init__(
+        self,
+        net: Network,
+        rule: UpdateRule,
+        data: _Data,
+        start: dict[str, Array],
+        dtype: str,
+        on_epoch_end: Callable[[Epoch], None] | None,
+    ):
+        self.net, self.rule, self.data, self.dtype, self.on_epoch_end = net, rule, data, dtype, on_epoch_end
+        self.epochs: list[Epoch] = []
+        self.epoch = 0
+        self.stop_reason = ""
+        self.diverged = False
+        graph = net.graph(labels=data.Y.ndim == 1, weighted=data.weights is not None)
+        self._graph: StepGraph = step_graph(graph, rule)
+        self._runner = Runner(plan(self._graph.outputs), dtype)
+        slots = {key: np.zeros(node.shape, dtype) for key, node in self._graph.slots.items()}  # type: ignore[arg-type]
+        self.state = _State(start, slots, start)
         self._began = time.monotonic()
 
     def run(self, epochs: int, batches: Callable[[int], Iterator[Array | slice]]) -> None:
         for self.epoch in range(1, epochs + 1):
             total = mass = 0.0
             for rows in batches(self.epoch):
-                X, Y, w = self.data.rows(rows)
+                X, Y, w = self.data.rows(rows, self.dtype)
                 share = float(len(X)) if w is None else float(np.sum(w, dtype=np.float64))
-                if share == 0.0:  # only rows of weight 0: no average, and nothing to learn
-                    continue
                 cost = self._one_step(X, Y, w)
-                if not math.isfinite(cost):
-                    self._stop_diverged(f"The cost became {cost} in epoch {self.epoch}, step {self.step + 1}")
+                if self.diverged:
+                    warnings.warn(self.stop_reason, DivergenceWarning, stacklevel=3)
                     return
                 total, mass = total + cost * share, mass + share
             self.epochs.append(Epoch(self.epoch, total / mass, time.monotonic() - self._began))
             if self.on_epoch_end is not None:
                 self.on_epoch_end(self.epochs[-1])
-        if not all(np.isfinite(a).all() for a in self.weights.values()):
-            self._stop_diverged(f"The weights became infinite or NaN in the last step of epoch {self.epoch}")
-            return
-        self.stop_reason = f"All {epochs} epochs are done."
+        self.stop_reason = f"All {epochs} epochs are done." if epochs > 1 else "The one epoch is done."
 
     def _one_step(self, X: Array, Y: Array, w: Array | None) -> float:
-        """Run the step; keep its weights if its cost is finite."""
-        step = self._graph
+        """Run the step; keep its weights if they and its cost are finite."""
+        step, before = self._graph, self.state
         feeds = step.graph.feeds(X, Y, w)
-        feeds.update((step.graph.parameters[k], a) for k, a in self.weights.items())
-        feeds.update((step.slots[k], a) for k, a in self._slots.items())
+        feeds.update((step.graph.parameters[k], a) for k, a in before.weights.items())
+        feeds.update((step.slots[k], a) for k, a in before.slots.items())
         feeds.update((step.hyperparameters[k], v) for k, v in self.rule.hyperparameters.items())
         cost, *after = self._runner.run(feeds)
-        if math.isfinite(cost):
-            n = len(self.weights)
-            self._trusted = self.weights
-            self.weights = dict(zip(self.weights, after[:n], strict=True))
-            self._slots = dict(zip(self._slots, after[n:], strict=True))
-            self.step += 1
+        n = len(before.weights)
+        if not math.isfinite(cost):
+            self._stop_diverged(f"The cost became {float(cost)}", before.trusted)
+        elif not all(np.isfinite(a).all() for a in after[:n]):
+            self._stop_diverged("The weights became infinite or NaN", before.weights)
+        else:
+            self.state = _State(
+                dict(zip(before.weights, after[:n], strict=True)),
+                dict(zip(before.slots, after[n:], strict=True)),
+                before.weights,
+                before.step + 1,
+            )
         return float(cost)
 
-    def _stop_diverged(self, what: str) -> None:
-        self.weights, self.diverged = self._trusted, True
+    def _stop_diverged(self, what: str, weights: dict[str, Array]) -> None:
+        rate, step = self.rule.learning_rate, self.state.step
+        kept = "The last weights whose cost was finite are kept." if step else "The starting weights are kept."
+        self.state, self.diverged = replace(self.state, weights=weights), True
         self.stop_reason = (
-            f"{what}, with learning rate {self.rule.learning_rate:g}. The last weights whose cost was finite are kept. "
-            f"Try learning rate {self.rule.learning_rate / 10:g}, or scale inputs and targets to about 1."
+            f"{what} in epoch {self.epoch}, step {step + 1}, with learning rate {rate:g}. {kept} "
+            f"Try learning rate {rate / 10:g}, or scale inputs and targets to about 1."
         )
-        warnings.warn(self.stop_reason, DivergenceWarning, stacklevel=4)
 
     def fit(self) -> Fit:
-        weights = {k: np.ascontiguousarray(a) for k, a in self.weights.items()}
+        """What has been learned so far."""
+        weights = {k: np.ascontiguousarray(a) for k, a in self.state.weights.items()}
         return Fit(self.net, weights, self.rule, History(tuple(self.epochs)), self.stop_reason, self.diverged)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from layerwise.graph.node import OPS, Node, constant, constant_value, order
+from layerwise.graph.node import OPS, Node, constant, constant_value, size
+from layerwise.types import Dim
 
 Powers = tuple[tuple[Node, int], ...]
 """Factors with their exponents, in order of first appearance."""
@@ -34,54 +35,72 @@ class Term:
         return Term(1.0 / self.factor, tuple((n, -e) for n, e in self.powers))
 
 
-def cancelled(node: Node, distributions: frozenset[Node] = frozenset()) -> Node:
+@dataclass(frozen=True)
+class Given:
+    """What is known of the nodes from which a derivative is built.
+
+    Parameters
+    ----------
+    distributions : set of Node
+        Their last axis sums to 1.
+    leaves : set of Node
+        Where the sums and products end: how a leaf was computed is not looked at.
+    """
+
+    distributions: frozenset[Node] = frozenset()
+    leaves: frozenset[Node] = frozenset()
+
+
+def cancelled(node: Node, given: Given) -> Node:
     """An equal node in which common factors are divided out and equal terms are joined.
 
     Parameters
     ----------
     node : Node
         The result of differentiation: sums, products and quotients of other nodes.
-    distributions : set of Node
-        Nodes whose last axis sums to 1.
+    given : Given
+        What is known of the nodes it is built from.
 
     Returns
     -------
     Node
         ``node`` itself where nothing cancels, so that its order of evaluation stays as written.
     """
-    if not any(n.op.name in ("divide", "log") for n in order([node])):
+    if not _has(("divide", "log"), node, given):
         return node
-    quotients_gone = _terms(node, distributions, opaque=True)
-    expanded = [t for term in quotients_gone for t in _expand(term, distributions)]
+    quotients_gone = _terms(node, given, opaque=True)
+    expanded = [t for term in quotients_gone for t in _expand(term, given)]
     terms = _collected(expanded)
     if any(e < 0 for term in terms for _, e in term.powers):
         return node
     return _broadcast(_rebuilt(terms), node)
 
 
-def _terms(node: Node, distributions: frozenset[Node], opaque: bool) -> list[Term]:
+def _terms(node: Node, given: Given, opaque: bool) -> list[Term]:
     """``node`` as a sum of terms. Opaque: a sum without quotients inside counts as one factor."""
     name, inputs = node.op.name, node.inputs
     value = constant_value(node)
     if value is not None and value.ndim == 0:
         return [Term(float(value), ())]
-    if name in ("add", "subtract") and not (opaque and not _has_quotient(node)):
+    if node in given.leaves:
+        return [Term(1.0, ((node, 1),))]
+    if name in ("add", "subtract") and not (opaque and not _has(("divide",), node, given)):
         sign = Term(1.0 if name == "add" else -1.0, ())
-        left, right = (_terms(x, distributions, opaque) for x in inputs)
+        left, right = (_terms(x, given, opaque) for x in inputs)
         return left + [t.times(sign) for t in right]
     if name == "negative":
-        return [t.times(Term(-1.0, ())) for t in _terms(inputs[0], distributions, opaque)]
+        return [t.times(Term(-1.0, ())) for t in _terms(inputs[0], given, opaque)]
     if name == "multiply":
-        left, right = (_terms(x, distributions, opaque) for x in inputs)
+        left, right = (_terms(x, given, opaque) for x in inputs)
         return [a.times(b) for a in left for b in right]
     if name == "divide":
-        below = _terms(inputs[1], distributions, opaque=True)
+        below = _terms(inputs[1], given, opaque=True)
         under = below[0] if len(below) == 1 and below[0].factor else Term(1.0, ((inputs[1], 1),))
-        return [t.times(under.inverse()) for t in _terms(inputs[0], distributions, opaque)]
+        return [t.times(under.inverse()) for t in _terms(inputs[0], given, opaque)]
     if name == "broadcast_to" and node.ndim == inputs[0].ndim:
-        return _terms(inputs[0], distributions, opaque)
+        return _terms(inputs[0], given, opaque)
     if name == "sum" and node.attributes["axes"] == (inputs[0].ndim - 1,) and node.attributes["keepdims"]:
-        return [_summed(t, distributions) for t in _terms(inputs[0], distributions, opaque)]
+        return [_summed(t, inputs[0].shape[-1], given) for t in _terms(inputs[0], given, opaque)]
     return [_log_terms(node)] if name == "log" else [Term(1.0, ((node, 1),))]
 
 
@@ -99,25 +118,37 @@ def _log_terms(node: Node) -> Term:
     return Term(1.0, ((node, 1),))
 
 
-def _has_quotient(node: Node) -> bool:
-    return any(n.op.name == "divide" for n in order([node]))
+def _has(names: tuple[str, ...], node: Node, given: Given) -> bool:
+    """Whether ``node`` is built by an op of these names, down to the leaves."""
+    stack, seen = [node], set(given.leaves)
+    while stack:
+        at = stack.pop()
+        if at in seen:
+            continue
+        seen.add(at)
+        if at.op.name in names:
+            return True
+        stack.extend(at.inputs)
+    return False
 
 
-def _summed(term: Term, distributions: frozenset[Node]) -> Term:
+def _summed(term: Term, length: Dim, given: Given) -> Term:
     """Σ over the last axis of a term: what does not vary along it comes out, a distribution gives 1."""
     outside = Term(term.factor, tuple((n, e) for n, e in term.powers if not n.shape or n.shape[-1] == 1))
     inside = tuple((n, e) for n, e in term.powers if n.shape and n.shape[-1] != 1)
-    if len(inside) == 1 and inside[0][1] == 1 and inside[0][0] in distributions:
+    if len(inside) == 1 and inside[0][1] == 1 and inside[0][0] in given.distributions:
         return outside
+    if not inside:  # the sum of a term that does not vary along the axis: as often as the axis is long
+        return outside.times(Term(float(length), ()) if isinstance(length, int) else Term(1.0, ((size((length,)), 1),)))
     body = _product(Term(1.0, inside))
     return outside.times(Term(1.0, ((OPS["sum"](body, axes=(body.ndim - 1,), keepdims=True), 1),)))
 
 
-def _expand(term: Term, distributions: frozenset[Node]) -> list[Term]:
+def _expand(term: Term, given: Given) -> list[Term]:
     """The term with its opaque sums multiplied out."""
     result = [Term(term.factor, ())]
     for node, exponent in term.powers:
-        parts = _terms(node, distributions, opaque=False) if exponent > 0 else [Term(1.0, ((node, exponent),))]
+        parts = _terms(node, given, opaque=False) if exponent > 0 else [Term(1.0, ((node, exponent),))]
         for _ in range(max(exponent, 1)):
             result = [a.times(b) for a in result for b in parts]
     return result

@@ -17,8 +17,8 @@ from layerwise.graph.node import (
     Node,
     constant,
     dependents,
-    input,
     order,
+    placeholder,
     require_node,
     require_shape,
 )
@@ -146,10 +146,10 @@ def jvp(outputs: Node | Sequence[Node], wrt: Sequence[Node], tangents: Sequence[
     nodes = order(many)
     active = dependents(nodes, wrt)
     for node in nodes:
-        if node in active and node not in moved:
+        if node in active and any(x in moved for x in node.inputs):
             tangent = _local_jvp(node, [moved.get(x) for x in node.inputs])
-            if tangent is not None:
-                moved[node] = tangent
+            if tangent is not None:  # a wrt that depends on another one also moves with it
+                moved[node] = moved[node] + tangent if node in moved else tangent
     result = [moved[n] if n in moved else zeros(n.shape) for n in many]
     return result[0] if isinstance(outputs, Node) else result
 
@@ -165,7 +165,7 @@ def _local_jvp(node: Node, tangents: Sequence[Node | None]) -> Node | None:
                 total = part if total is None else total + part
         return None if total is None else _expanded(total, node.shape)
     # The vjp u ↦ uᵀJ is linear in u; pulling the tangent back through it gives J · tangent.
-    u = input("upstream", node.shape)
+    u = placeholder(node.shape)
     pairs = [
         (part, tangent)
         for part, tangent in zip(local_vjp(node, u), tangents, strict=True)
@@ -230,11 +230,24 @@ def jacobian(y: Node, x: Node) -> Node:
 
 def _require_separate_samples(y: Node, x: Node, sample: Shape) -> None:
     nodes = order([y])
-    between = dependents(nodes, [x]).intersection(nodes)
-    for node in between:
+    between = dependents(nodes, [x])
+    for node in nodes:
+        if node not in between:
+            continue
         if node.shape[:1] != sample:
             raise GraphError(
                 f"jacobian: {node!r} lies between x and y and mixes samples (its first axis is not "
+                f"{sample[0]!r}), so there is no Jacobian for each sample."
+            )
+        # A second sample axis, as in a Gram matrix; rows in another order; a softmax along the samples.
+        along = node is not x and (
+            any(n.shape.count(sample[0]) > 1 for n in (node, *node.inputs))
+            or (node.op.name in ("take", "scatter") and node.inputs[0] in between)
+            or (node.op.name in ("softmax", "log_softmax") and node.ndim == 1)
+        )
+        if along:
+            raise GraphError(
+                f"jacobian: {node!r} lies between x and y and mixes samples (it combines values along the axis "
                 f"{sample[0]!r}), so there is no Jacobian for each sample."
             )
 

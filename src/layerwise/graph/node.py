@@ -34,15 +34,15 @@ class Op:
     ----------
     name : str
         Its name in code, messages and files.
-    shape : callable(*shapes, **attributes) -> Shape
-        Shape of the result, or a ShapeError that names all shapes.
-    forward : callable(*arrays, **attributes) -> array
-        The definition in NumPy, with which every executor must agree.
-    vjp : callable(g, out, *inputs, **attributes) -> tuple of (Node or None), optional
-        For each input the upstream gradient ``g`` times the local gradient, as graph. A part may
+    shape : callable
+        ``(*shapes, **attributes) -> Shape``: of the result, or a ShapeError that names all shapes.
+    forward : callable
+        ``(*arrays, **attributes) -> array``: the definition in NumPy, with which every executor must agree.
+    vjp : callable, optional
+        ``(g, out, *inputs, **attributes) -> tuple``: for each input the upstream gradient ``g`` times the local gradient, as graph. A part may
         still be broadcast against its input; the reverse sweep sums it down. None: no dependence.
-    slopes : tuple of callables(*inputs, out, **attributes), optional
-        Elementwise ops only: the derivative by each input, of arrays or of nodes.
+    slopes : tuple of callables, optional
+        Elementwise ops only: ``(*inputs, out, **attributes)``, the derivative by each input, of arrays or of nodes.
     defaults : mapping
         Attributes and their default values.
     kinds : tuple of str
@@ -55,8 +55,8 @@ class Op:
         Notation with ``{0}``, ``{1}``, … for the inputs, in the rows and the columns convention.
     kernel : str, optional
         The engine's instruction; None: NumPy only.
-    definition : callable(*inputs, **attributes) -> Node, optional
-        Composite ops only: the same value by other ops; the derivative is taken from it.
+    definition : callable, optional
+        Composite ops only: ``(*inputs, **attributes) -> Node``, the same value by other ops; the derivative is taken from it.
     doc : str
         What it computes, in one sentence.
     """
@@ -264,8 +264,9 @@ def apply(op: Op, *inputs: Any, **attributes: Any) -> Node:
         node = as_node(value, wanted)
         nodes.append(node)
         if node.kind != wanted:
+            article = "an" if wanted == "integer" else "a"
             raise GraphError(
-                f"{op.name} needs a {wanted} value as argument {position + 1}; got the {node.kind} value {node!r}. "
+                f"{op.name} needs {article} {wanted} value as argument {position + 1}; got the {node.kind} value {node!r}. "
                 + ("Use layerwise.where(condition, 1.0, 0.0)." if node.kind == "boolean" else "")
             )
     shape = op.shape(*(n.shape for n in nodes), **attributes)
@@ -306,6 +307,7 @@ def _product_of(*, dims: tuple[int, ...]) -> float:
 
 _INPUT = Op("input", _no_shape, _fed, doc="Data, fed at evaluation.")
 _PARAMETER = Op("parameter", _no_shape, _fed, doc="A weight: fed at evaluation, learned in training.")
+_PLACEHOLDER = Op("placeholder", _no_shape, _fed, doc="Any value; replaced before a graph is finished.")
 _CONSTANT = Op("constant", _no_shape, _fed, doc="A fixed number or array.")
 _SIZE = Op(
     "size",
@@ -369,6 +371,11 @@ def parameter(name: str, shape: Sequence[int | str] = ()) -> Node:
     <parameter(W) (2, 3)>
     """
     return _source(_PARAMETER, name, shape, "real")
+
+
+def placeholder(shape: Shape) -> Node:
+    """Stands for any value of ``shape`` while a graph is built; nobody else can make the same node."""
+    return Node(_PLACEHOLDER, (), None, shape)
 
 
 def constant(value: Any) -> Node:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from layerwise.errors import GraphError, ShapeError, shape_text
 from layerwise.types import Dim, Shape
 
@@ -14,12 +16,12 @@ def checked_shape(shape: object, owner: str) -> Shape:
         raise ShapeError(f"The shape of {owner} must be a tuple such as ('N', 3); got {shape!r}.")
     for size in shape:  # pyright: ignore[reportUnknownVariableType]
         named = isinstance(size, str) and size.isidentifier()
-        counted = isinstance(size, int) and not isinstance(size, bool) and size >= 0
+        counted = isinstance(size, (int, np.integer)) and not isinstance(size, bool) and size >= 0
         if not (named or counted):
             raise ShapeError(
                 f"The shape of {owner} must hold integers >= 0 or axis names such as 'N'; got {size!r} in {shape!r}."
             )
-    return tuple(shape)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    return tuple(d if isinstance(d, str) else int(d) for d in shape)  # pyright: ignore
 
 
 def broadcast(shapes: Iterable[Shape], what: str) -> Shape:
@@ -42,7 +44,7 @@ def normal_axes(axis: int | tuple[int, ...] | None, rank: int, what: str) -> tup
     """``axis`` as sorted numbers in 0 .. rank-1; None means all axes."""
     if axis is None:
         return tuple(range(rank))
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    axes = (int(axis),) if isinstance(axis, (int, np.integer)) else tuple(map(int, axis))
     for a in axes:
         if not -rank <= a < rank:
             raise ShapeError(f"{what}: axis {a} is outside a value of {rank} axes. Use {-rank} to {rank - 1}.")
@@ -121,10 +123,10 @@ def slices(shape: Shape, item: object) -> tuple[tuple[Part, ...], Shape]:
         of a named axis: its size is unknown.
     """
     items: list[object] = list(item) if isinstance(item, tuple) else [item]  # pyright: ignore
-    if sum(i is Ellipsis for i in items) > 1 or len([i for i in items if i is not Ellipsis]) > len(shape):
+    dots = [at for at, i in enumerate(items) if i is Ellipsis]  # `in` would compare an array element by element
+    if len(dots) > 1 or len(items) - len(dots) > len(shape):
         raise ShapeError(f"Cannot index a value of shape {shape_text(shape)} with {len(items)} indices.")
-    if Ellipsis in items:
-        at = items.index(Ellipsis)
+    for at in dots:
         items[at : at + 1] = [slice(None)] * (len(shape) - len(items) + 1)
     items += [slice(None)] * (len(shape) - len(items))
     parts: list[Part] = []
@@ -136,16 +138,19 @@ def slices(shape: Shape, item: object) -> tuple[tuple[Part, ...], Shape]:
         elif isinstance(d, str):
             raise ShapeError(f"Axis {axis} ({d!r}) has no known size, so only ':' selects on it. Use layerwise.take.")
         elif isinstance(i, slice):
-            start, stop, step = i.indices(d)
+            step = 1 if i.step is None else int(i.step)  # pyright: ignore
             if step < 1:
                 raise ShapeError(f"A slice must step forward; got step {step} on axis {axis}.")
+            start, stop, _ = i.indices(d)  # pyright: ignore
             stop = max(start, stop)
             parts.append((start, stop, step))
             kept.append(len(range(start, stop, step)))
-        elif isinstance(i, int) and not isinstance(i, bool):
-            if not -d <= i < d:
-                raise ShapeError(f"Index {i} is outside axis {axis}, which has size {d}.")
-            parts.append((i % d, i % d + 1, 1))
+        elif isinstance(i, (int, np.integer)) and not isinstance(i, bool):
+            at = int(i)  # pyright: ignore[reportUnknownArgumentType]
+            if not -d <= at < d:
+                raise ShapeError(f"Index {at} is outside axis {axis}, which has size {d}.")
+            at %= d
+            parts.append((at, at + 1, 1))
         else:
             raise ShapeError(f"Index a node by integers, slices and '...'; got {i!r}. For rows by number use take.")
     return tuple(parts), tuple(kept)

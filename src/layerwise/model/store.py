@@ -5,16 +5,12 @@ Floor 6. `header` has the layout; here a file is opened, read and checked, or wr
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
-import importlib.metadata
 import itertools
 import json
 import os
-import secrets
 import stat
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from io import BufferedReader
 from typing import Any
 
@@ -22,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from layerwise.errors import ModelFileError, nearest
+from layerwise.files import NotSyncedError, replace_file
 from layerwise.model.header import (
     DIGEST_START,
     FORMAT_VERSION,
@@ -196,8 +193,11 @@ def write(path: str | os.PathLike[str], document: Mapping[str, Any], tensors: Ma
     path = os.fsdecode(path)
     try:
         _write(path, document, tensors)
-    except ModelFileError:
-        raise
+    except NotSyncedError as error:
+        raise ModelFileError(
+            f"The model was written to {_shown(path)}, but its folder could not be synced ({error.strerror}): it may "
+            "be lost if the machine stops. Save again."
+        ) from error
     except OSError as error:
         raise ModelFileError(f"The model was not saved to {_shown(path)}: {error.strerror or error}.") from error
     except (RefusedError, ValueError) as error:  # ValueError: a path with a null character
@@ -218,7 +218,7 @@ def _write(path: str, document: Mapping[str, Any], tensors: Mapping[str, npt.NDA
     # Nothing is written that could not be read: a tuple would come back as a list, a key 1 as "1".
     if parse_header(header)[0] != whole:
         raise RefusedError("the document would come back changed; use dicts with text keys, lists, text, numbers")
-    _replace_file(path, header, list(arrays.values()))
+    replace_file(path, lambda beside: _write_content(beside, header, list(arrays.values())))
 
 
 def _storable(name: object, tensor: npt.NDArray[Any]) -> Array:
@@ -234,44 +234,18 @@ def _storable(name: object, tensor: npt.NDArray[Any]) -> Array:
 
 
 def _library_version() -> str:
+    import importlib.metadata  # slow to import, and needed only here
+
     try:
         return importlib.metadata.version("layerwise")
     except importlib.metadata.PackageNotFoundError:  # run from its sources without installation
         return "unknown"
 
 
-def _replace_file(path: str, header: bytes, arrays: list[Array]) -> None:
-    """Write beside, sync, rename, sync the folder: at every moment the whole old or the whole new file is there."""
-    target = os.path.realpath(path) if os.path.islink(path) else path
-    try:
-        status = os.lstat(target)
-    except FileNotFoundError:
-        status = None
-    else:
-        _require_regular(status)  # never rename over a folder, a device, a FIFO
-    folder = os.path.dirname(target) or os.curdir
-    # A short name of its own: the target's name may already be as long as names can be.
-    beside = os.path.join(folder, f".{secrets.token_hex(8)}.layerwise-tmp")
-    with _opened_folder(folder) as descriptor:
-        try:
-            _write_new(beside, header, arrays, status)
-            os.replace(beside, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(beside)
-            raise
-        _sync_folder(descriptor, path)
-
-
-def _write_new(path: str, header: bytes, arrays: list[Array], replaced: os.stat_result | None) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    for name in ("O_CLOEXEC", "O_NOFOLLOW", "O_BINARY", "O_NOINHERIT"):
-        flags |= getattr(os, name, 0)
+def _write_content(path: str, header: bytes, arrays: list[Array]) -> None:
     prefix = len(header).to_bytes(8, "little")
     hasher = hashlib.sha256(prefix + header)
-    with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
-        if replaced is not None and hasattr(os, "fchmod"):
-            os.fchmod(file.fileno(), stat.S_IMODE(replaced.st_mode))
+    with open(path, "wb") as file:
         file.write(prefix + header)
         for array in arrays:
             numbers = array.reshape(-1).view(np.uint8).data
@@ -282,32 +256,3 @@ def _write_new(path: str, header: bytes, arrays: list[Array], replaced: os.stat_
                 file.write(chunk)
         file.seek(8 + DIGEST_START)
         file.write(hasher.hexdigest().encode("ascii"))
-        file.flush()
-        os.fsync(file.fileno())
-
-
-@contextlib.contextmanager
-def _opened_folder(folder: str) -> Generator[int | None, None, None]:
-    """A descriptor to sync the folder with; opened before anything is written. Windows has none."""
-    if os.name == "nt":
-        yield None
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _sync_folder(descriptor: int | None, path: str) -> None:
-    if descriptor is None:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno in (errno.EINVAL, errno.ENOTSUP):  # file systems without this operation
-            return
-        raise ModelFileError(
-            f"The model was written to {_shown(path)}, but its folder could not be synced "
-            f"({error.strerror or error}): it may be lost if the machine stops. Save again."
-        ) from error

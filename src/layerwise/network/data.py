@@ -34,25 +34,43 @@ def as_array(value: Any, name: str) -> Array:
     return array
 
 
-def check_finite(array: Array, name: str) -> None:
-    """Raise a DataError that counts NaN and infinite values and names the first place."""
+def in_order(array: Array, dtype: str) -> Array:
+    """``array`` in C order, aligned, in ``dtype``; labels stay integers. Not copied where it is so already.
+
+    A matrix product of a transposed or unaligned array adds in another order, and the bits would depend on it.
+    """
+    return np.require(array, np.int64 if array.ndim == 1 and array.dtype == np.int64 else dtype, ["C", "A"])
+
+
+def check_finite(array: Array, name: str, dtype: str = "float64") -> None:
+    """Raise a DataError that counts NaN, infinite and too large values and names the first place.
+
+    Too large are values that ``dtype``, the precision of the computation, would round to infinity.
+    """
     if array.dtype.kind != "f" or not array.size:
         return
-    with np.errstate(over="ignore"):  # a finite sum proves finite values without an array of booleans
-        if np.isfinite(np.sum(array, dtype=np.float64)):
-            return
-    bad = ~np.isfinite(array)
+    wider = array.dtype.itemsize > np.dtype(dtype).itemsize
+    if not wider:
+        # A finite sum proves finite values without an array of booleans; one that is not proves nothing.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(np.sum(array, dtype=np.float64)):
+                return
+    _refuse(~np.isfinite(array), array, name, "NaN or infinite values", "Fill or drop these rows first.")
+    if wider:
+        advice = "Scale them to about 1" + (", or compute in float64." if dtype == "float32" else ".")
+        _refuse(np.abs(array) > np.finfo(dtype).max, array, name, f"values too large for {dtype}", advice)
+
+
+def _refuse(bad: Array, array: Array, name: str, what: str, advice: str) -> None:
+    """Raise a DataError where any place is ``bad``."""
     if bad.any():
         at = tuple(int(i) for i in np.argwhere(bad)[0])
         where = f"row {at[0]}" + (f", column {at[1]}" if len(at) > 1 else "")
-        raise DataError(
-            f"{name} has {int(bad.sum())} NaN or infinite values; the first is {array[at]} at {where}. "
-            "Fill or drop these rows first."
-        )
+        raise DataError(f"{name} has {int(bad.sum())} {what}; the first is {array[at]} at {where}. {advice}")
 
 
-def check_inputs(net: Network, X: Any) -> Array:
-    """X (N, n_0), finite, of any real dtype."""
+def check_inputs(net: Network, X: Any, dtype: str = "float64") -> Array:
+    """X (N, n_0), of any real dtype, finite also in the precision ``dtype``."""
     array = as_array(X, "X")
     n_0 = net.widths[0]
     if array.ndim != 2 or array.shape[1] != n_0:
@@ -66,11 +84,11 @@ def check_inputs(net: Network, X: Any) -> Array:
         elif array.ndim == 2 and array.shape[0] == n_0:
             hint = " It looks transposed: samples are rows."
         raise ShapeError(f"X must have shape (N, {n_0}), one sample a row; got {shape_text(array.shape)}.{hint}")
-    check_finite(array, "X")
+    check_finite(array, "X", dtype)
     return array
 
 
-def check_targets(net: Network, Y: Any, n_samples: int) -> Array:
+def check_targets(net: Network, Y: Any, n_samples: int, dtype: str = "float64") -> Array:
     """Targets for the network's loss: (N, n_L) values, or (N,) int64 labels for cross-entropy.
 
     Raises
@@ -93,7 +111,7 @@ def check_targets(net: Network, Y: Any, n_samples: int) -> Array:
     if array.shape != (n_samples, n_L):
         labels = " or (N,) labels" if allowed == "distribution" else ""
         raise ShapeError(f"Y must have shape (N, {n_L}){labels} with N = {n_samples}; got {shape_text(array.shape)}.")
-    check_finite(array, "Y")
+    check_finite(array, "Y", dtype)
     _check_allowed(array, allowed, net.loss.name)
     return array
 
@@ -132,8 +150,12 @@ def _check_allowed(Y: Array, allowed: str, loss: str) -> None:
         raise DataError(f"For loss {loss!r} {wanted}; row {at} is {Y[at].tolist()} ({int(bad.sum())} rows in all).")
 
 
-def check_weights(sample_weight: Any, n_samples: int) -> Array:
-    """Sample weights (N,): finite, >= 0, not all 0."""
+def check_weights(sample_weight: Any, n_samples: int, dtype: str = "float64") -> Array:
+    """Sample weights (N,): finite, >= 0, not all 0; scaled, which the weighted average does not feel.
+
+    The scale is the power of 2 that brings the largest weight to 1/2 … 1: it rounds nothing, and neither
+    the sum of large weights overflows nor do small ones all become 0 in ``dtype``.
+    """
     array = as_array(sample_weight, "sample_weight")
     if array.shape != (n_samples,):
         raise ShapeError(f"sample_weight must have shape ({n_samples},); got {shape_text(array.shape)}.")
@@ -143,7 +165,21 @@ def check_weights(sample_weight: Any, n_samples: int) -> Array:
         raise DataError(f"sample_weight must be >= 0; got {array[at]} at row {at}.")
     if n_samples and not (array > 0).any():
         raise DataError("sample_weight is 0 for every row, so nothing can be learned.")
-    return array
+    array = array.astype(np.float64)
+    _, exponent = np.frexp(array.max(initial=0.0))
+    with np.errstate(under="ignore"):
+        return np.ldexp(array, -exponent).astype(dtype)
+
+
+def present_rows(X: Array, Y: Array, weights: Array | None) -> tuple[Array, Array, Array | None]:
+    """Inputs, targets and weights without the rows of weight 0.
+
+    In the sum a row of weight 0 and infinite loss would be 0 · ∞ = NaN, not absent.
+    """
+    if weights is None or weights.all():
+        return X, Y, weights
+    kept = weights > 0
+    return X[kept], Y[kept], weights[kept]
 
 
 def check_parameters(net: Network, params: Any) -> tuple[dict[str, Array], str]:
@@ -165,6 +201,6 @@ def check_parameters(net: Network, params: Any) -> tuple[dict[str, Array], str]:
             raise ShapeError(
                 f"params[{key!r}] must have shape {shape_text(shape)}; got {shape_text(arrays[key].shape)}."
             )
-    single = all(a.dtype == np.float32 for a in arrays.values())
+    single = all(a.dtype.newbyteorder("=") == np.float32 for a in arrays.values())
     dtype = "float32" if single and arrays else "float64"
-    return {k: a.astype(dtype, copy=False) for k, a in arrays.items()}, dtype
+    return {k: in_order(a, dtype) for k, a in arrays.items()}, dtype

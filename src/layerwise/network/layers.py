@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from layerwise.errors import NetworkError
 from layerwise.network.initialise import default_rule
 from layerwise.network.spec import Activation, Initialiser, as_named
 
 
 def _checked_width(width: object, what: str) -> int:
-    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-        hint = " Leave the layer out." if width == 0 else ""
+    if isinstance(width, bool) or not isinstance(width, (int, np.integer)) or width < 1:
+        hint = " Leave the layer out." if isinstance(width, (int, np.integer)) and width == 0 else ""
         raise NetworkError(f"The width of {what} must be a positive integer; got {width!r}.{hint}")
-    return width
+    return int(width)
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Input:
     width: int
 
     def __post_init__(self) -> None:
-        _checked_width(self.width, "Input")
+        object.__setattr__(self, "width", _checked_width(self.width, "Input"))
 
 
 @dataclass(frozen=True, init=False)
@@ -68,7 +70,8 @@ class Dense:
         f = as_named(Activation, activation)
         object.__setattr__(self, "width", _checked_width(width, "Dense"))
         object.__setattr__(self, "activation", f)
-        object.__setattr__(self, "initialiser", as_named(Initialiser, initialiser or default_rule(f.name)))
+        start = default_rule(f.name) if initialiser is None else initialiser
+        object.__setattr__(self, "initialiser", as_named(Initialiser, start))
         object.__setattr__(self, "bias", bool(bias))
 
     def __repr__(self) -> str:

@@ -15,7 +15,7 @@ from layerwise.errors import DataError, NetworkError, SymmetryWarning, unknown_n
 from layerwise.graph.differentiate import gradient
 from layerwise.graph.node import Node
 from layerwise.network.build import CostGraph, ForwardGraph, cost_graph, forward_graph
-from layerwise.network.data import check_inputs, check_parameters, check_targets, check_weights
+from layerwise.network.data import check_inputs, check_parameters, check_targets, check_weights, in_order, present_rows
 from layerwise.network.initialise import RULES
 from layerwise.network.layers import Dense, Input
 from layerwise.network.spec import Activation, Loss, as_named
@@ -73,10 +73,14 @@ class Network:
         output: str | Activation | None = None,
         loss: str | Loss | None = None,
     ):
-        self.widths, self.layers = _described(layers, hidden, output)
-        last = self.layers[-1].activation.name
-        self.loss = as_named(Loss, loss or _USUAL_LOSS.get(last, "squared_error"))
-        _check_fit(last, self.loss.name)
+        widths, dense = _described(layers, hidden, output)
+        last = dense[-1].activation.name
+        named = as_named(Loss, _USUAL_LOSS.get(last, "squared_error") if loss is None else loss)
+        _check_fit(last, named.name)
+        self.__dict__.update(widths=widths, layers=dense, loss=named)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise NetworkError(f"{self!r} cannot be changed. Make a new one.")
 
     def __repr__(self) -> str:
         parts = ", ".join(map(repr, self.layers))
@@ -200,17 +204,25 @@ class Network:
         return cost_graph(self, labels=labels, weighted=weighted)
 
     @functools.cached_property
-    def _forward(self) -> ForwardGraph:
-        return forward_graph(self)
-
-    @functools.cached_property
-    def _runners(self) -> dict[tuple[Any, ...], Runner]:
+    def _ready(self) -> dict[tuple[Any, ...], tuple[Any, Runner]]:
         return {}
 
-    def _runner(self, key: tuple[Any, ...], outputs: Sequence[Node], dtype: str) -> Runner:
-        if (*key, dtype) not in self._runners:
-            self._runners[(*key, dtype)] = Runner(plan(outputs), dtype)
-        return self._runners[(*key, dtype)]
+    def _forward(self, dtype: str) -> tuple[ForwardGraph, Runner]:
+        """The forward graph and what runs it, kept for the next call."""
+        key = ("forward", dtype)
+        if key not in self._ready:
+            graph = forward_graph(self)
+            self._ready[key] = graph, Runner(plan([graph.output]), dtype)
+        return self._ready[key]
+
+    def _backward(self, labels: bool, weighted: bool, dtype: str) -> tuple[CostGraph, Runner]:
+        """The graph of the cost and what runs it with all gradients, kept for the next call."""
+        key = ("backward", labels, weighted, dtype)
+        if key not in self._ready:
+            graph = self.graph(labels=labels, weighted=weighted)
+            outputs: list[Node] = [graph.cost, *gradient(graph.cost, list(graph.parameters.values()))]
+            self._ready[key] = graph, Runner(plan(outputs), dtype)
+        return self._ready[key]
 
     def forward(self, params: Mapping[str, Any], X: Any) -> Array:
         """The outputs A^L of the network.
@@ -226,9 +238,9 @@ class Network:
         (N, n_L) array
         """
         arrays, dtype = check_parameters(self, params)
-        graph = self._forward
-        runner = self._runner(("forward",), [graph.output], dtype)
-        feeds = {graph.inputs: check_inputs(self, X), **{graph.parameters[k]: a for k, a in arrays.items()}}
+        graph, runner = self._forward(dtype)
+        feeds = {graph.inputs: in_order(check_inputs(self, X, dtype), dtype)}
+        feeds.update({graph.parameters[k]: a for k, a in arrays.items()})
         return np.array(runner.run(feeds)[0])
 
     def cost_and_gradients(
@@ -243,7 +255,7 @@ class Network:
         X : (N, n_0) array_like
         Y : (N, n_L) array_like, or (N,) for one output or for the labels of cross-entropy
         sample_weight : (N,) array_like, optional
-            >= 0. C = Σ w L / Σ w; without weights C = (1/N) Σ L.
+            >= 0. C = Σ w L / Σ w, in which rows of weight 0 are absent; without weights C = (1/N) Σ L.
 
         Returns
         -------
@@ -257,15 +269,14 @@ class Network:
             Shapes, keys or values that do not fit; the message names all of them.
         """
         arrays, dtype = check_parameters(self, params)
-        X = check_inputs(self, X)
+        X = check_inputs(self, X, dtype)
         if len(X) == 0:
             raise DataError("X has no rows; the cost is an average over at least one sample.")
-        Y = check_targets(self, Y, len(X))
-        labels, weighted = Y.dtype == np.int64 and Y.ndim == 1, sample_weight is not None
-        graph = self.graph(labels=labels, weighted=weighted)
-        wrt = list(graph.parameters.values())
-        runner = self._runner((labels, weighted), [graph.cost, *gradient(graph.cost, wrt)], dtype)
-        feeds = graph.feeds(X, Y, check_weights(sample_weight, len(X)) if weighted else None)
+        Y = check_targets(self, Y, len(X), dtype)
+        w = None if sample_weight is None else check_weights(sample_weight, len(X), dtype)
+        X, Y, w = present_rows(X, Y, w)
+        graph, runner = self._backward(Y.ndim == 1, w is not None, dtype)
+        feeds = graph.feeds(in_order(X, dtype), in_order(Y, dtype), w)
         feeds.update({graph.parameters[k]: a for k, a in arrays.items()})
         cost, *grads = runner.run(feeds)
         return float(cost), {k: np.array(g) for k, g in zip(graph.parameters, grads, strict=True)}
@@ -288,10 +299,9 @@ def _described(
         return (items[0].width, *(x.width for x in items[1:])), tuple(items[1:])
     if any(isinstance(x, (Input, Dense)) for x in items):
         raise NetworkError(f"A list of layers starts with Input(n) and goes on with Dense layers; got {layers!r}.")
-    widths = tuple(int(x) if isinstance(x, np.integer) else x for x in items)
-    Input(widths[0])
-    dense = [Dense(width, hidden or "relu") for width in widths[1:-1]]
-    return widths, (*dense, Dense(widths[-1], output or "identity"))
+    dense = [Dense(width, "relu" if hidden is None else hidden) for width in items[1:-1]]
+    dense.append(Dense(items[-1], "identity" if output is None else output))
+    return (Input(items[0]).width, *(layer.width for layer in dense)), tuple(dense)
 
 
 def _check_fit(output: str, loss: str) -> None:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
+
 from layerwise.errors import NetworkError, unknown_name
 from layerwise.network.initialise import RULES
 from layerwise.ops.activations import ACTIVATIONS
@@ -42,7 +44,7 @@ class Named:
         for key, value in options.items():
             if key not in defaults:
                 raise unknown_name(f"option of {self.what} {name!r}", key, defaults or ["(none)"])
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
             if not number or not math.isfinite(value):
                 raise NetworkError(f"Option {key} of {self.what} {name!r} must be a finite number; got {value!r}.")
         object.__setattr__(self, "name", name)

@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from layerwise.errors import DataError
 
 
@@ -36,12 +38,13 @@ class UpdateRule:
 
     def __post_init__(self) -> None:
         for name, value in self.hyperparameters.items():
-            number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-            if not number or value < 0 or (name == "learning_rate" and value == 0):
+            number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+            if not number or not math.isfinite(value) or value < 0 or (name == "learning_rate" and value == 0):
                 low = "> 0" if name == "learning_rate" else ">= 0"
                 raise DataError(f"{name} of {type(self).__name__} must be a finite number {low}; got {value!r}.")
             if value >= self.below.get(name, math.inf):
                 raise DataError(f"{name} of {type(self).__name__} must be below {self.below[name]}; got {value!r}.")
+            object.__setattr__(self, name, float(value))
 
     @property
     def hyperparameters(self) -> dict[str, float]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from layerwise.errors import ShapeError, shape_text
 from layerwise.graph.node import Op
-from layerwise.ops.arithmetic import absolute, cos, exp, normal_cdf, sin, square, where
+from layerwise.ops.arithmetic import absolute, cos, exp, normal_cdf, sign, sin, square, where
 from layerwise.ops.reductions import sum, top_removed
 from layerwise.ops.table import declare, elementwise
 from layerwise.types import Array, Shape
@@ -31,7 +31,7 @@ def _softplus(z: Array) -> Array:
 
 def _gated(z: Array, gate: Array) -> Array:
     """z · gate for a gate that goes to 0 faster than z to -∞, so the limit is 0 and not -∞ · 0 = NaN."""
-    return np.where(gate == 0, np.copysign(np.zeros_like(gate), -1), z * gate)
+    return np.where(gate == 0, -np.zeros_like(gate), z * gate)
 
 
 def _mish_gate(z: Array) -> Array:
@@ -165,7 +165,7 @@ softplus = elementwise(
 )
 softsign = elementwise(
     "softsign",
-    value=lambda z: np.where(np.isinf(z), np.sign(z), z / (1 + np.abs(z))),
+    value=lambda z: np.where(np.isinf(z), sign.forward(z), z / (1 + absolute.forward(z))),
     slope=lambda z, a: 1.0 / square(1.0 + absolute(z)),
     latex=r"\frac{{{0}}}{{1 + \lvert {0} \rvert}}",
     kernel="softsign",

@@ -10,7 +10,7 @@ import numpy as np
 from layerwise.errors import GraphError
 from layerwise.ops import special
 from layerwise.ops.table import elementwise
-from layerwise.types import Kind
+from layerwise.types import Array, Kind
 
 add = elementwise(
     "add",
@@ -105,9 +105,15 @@ normal_cdf = elementwise(
     kernel="normal_cdf",
     doc="The standard normal distribution function Φ(x), accurate in both tails.",
 )
+
+
+def _absolute(x: Array) -> Array:
+    return np.where(np.real(x) < 0, -x, x) if x.dtype.kind == "c" else np.abs(x)  # analytic, for the complex step
+
+
 absolute = elementwise(
     "absolute",
-    value=np.abs,
+    value=_absolute,
     slope=lambda x, a: sign(x),
     latex=r"\lvert {0} \rvert",
     kernel="absolute",
@@ -115,7 +121,7 @@ absolute = elementwise(
 )
 sign = elementwise(
     "sign",
-    value=np.sign,
+    value=lambda x: np.sign(np.real(x)),  # also of complex numbers: the complex step of a constant is 0
     slope=lambda x, a: 0,
     latex=r"\operatorname{{sign}} {0}",
     kernel="sign",

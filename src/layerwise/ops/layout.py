@@ -84,8 +84,9 @@ _transpose = declare(
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Any:
     """``x`` with its axes in another order; None reverses them, as in ``x.T``."""
     x = x if isinstance(x, Node) else np.asarray(x)
-    order = tuple(reversed(range(x.ndim))) if axes is None else tuple(a % x.ndim if x.ndim else a for a in axes)
-    return _transpose(x, axes=order)
+    rank = x.ndim
+    order = reversed(range(rank)) if axes is None else (a % rank if -rank <= a < rank else a for a in axes)
+    return _transpose(x, axes=tuple(order))
 
 
 def _broadcast_shape(x: Shape, *, shape: Shape) -> Shape:
@@ -111,7 +112,7 @@ def broadcast_to(x: Any, shape: Sequence[Dim]) -> Any:
     """``x`` repeated, by NumPy's rule, to ``shape``."""
     if isinstance(x, Node) and x.shape == tuple(shape):
         return x
-    return _broadcast_to(x, shape=tuple(shape))
+    return _broadcast_to(x, shape=checked_shape(tuple(shape), "broadcast_to"))
 
 
 def _concat_shape(*shapes: Shape, axis: int) -> Shape:
@@ -305,5 +306,8 @@ def one_hot(labels: Any, n_classes: int) -> Any:
     ------
     DataError
         A label out of range; says which and where (when values are known).
+    ShapeError
+        ``n_classes`` is not an integer >= 0.
     """
-    return _one_hot(labels, n_classes=int(n_classes))
+    (n,) = checked_shape((n_classes,), "one_hot")
+    return _one_hot(labels, n_classes=n)

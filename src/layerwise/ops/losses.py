@@ -16,7 +16,7 @@ import numpy as np
 
 from layerwise.graph.node import Op
 from layerwise.ops.activations import log_softmax, sigmoid, softmax, softplus
-from layerwise.ops.arithmetic import absolute, exp, log, maximum, square, where
+from layerwise.ops.arithmetic import absolute, equal, exp, log, maximum, square, where
 from layerwise.ops.reductions import sum
 from layerwise.ops.table import composite
 from layerwise.types import Array
@@ -27,6 +27,11 @@ Targets = Literal["real", "distribution", "probability", "count", "sign"]
 
 def _per_sample(values: Any) -> Any:
     return sum(values, axis=-1)
+
+
+def _times_log(T: Any, Y: Any) -> Any:
+    """t log y, in value and derivative 0 where t = y = 0; both are at least 0, so their sum tells."""
+    return T * log(where(equal(T + Y, 0.0), 1.0, Y))
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,8 @@ absolute_error = _loss(
 
 def _huber(Y: Any, T: Any, *, delta: float) -> Any:
     r = absolute(Y - T)
-    return _per_sample(where(r <= delta, 0.5 * square(r), delta * (r - 0.5 * delta)))
+    # the square of Y - T, not of r: |.| has no second derivative at 0, the loss has
+    return _per_sample(where(r <= delta, 0.5 * square(Y - T), delta * (r - 0.5 * delta)))
 
 
 huber = _loss(
@@ -90,7 +96,7 @@ huber = _loss(
 
 
 def _log_cosh(Y: Any, T: Any) -> Any:
-    r = absolute(Y - T)
+    r = Y - T  # not |r|, which has no second derivative at 0
     return _per_sample(r + softplus(-2.0 * r) - math.log(2.0))  # cosh itself overflows from r = 711 on
 
 
@@ -106,19 +112,19 @@ pinball = _loss(
 )
 poisson = _loss(
     "poisson",
-    lambda Y, T: _per_sample(Y - T * log(Y)),
+    lambda Y, T: _per_sample(Y - _times_log(T, Y)),
     r"\sum_k ({0} - {1} \log {0})_k",
     "Σ_k (y_k - t_k log y_k), the Poisson likelihood up to log t!.",
 )
 binary_cross_entropy = _loss(
     "binary_cross_entropy",
-    lambda Y, T: _per_sample(-(T * log(Y)) - (1.0 - T) * log(1.0 - Y)),
+    lambda Y, T: _per_sample(-_times_log(T, Y) - _times_log(1.0 - T, 1.0 - Y)),
     r"-\sum_k ({1} \log {0} + (1 - {1}) \log(1 - {0}))_k",
     "-Σ_k (t_k log y_k + (1 - t_k) log(1 - y_k)).",
 )
 cross_entropy = _loss(
     "cross_entropy",
-    lambda Y, T: _per_sample(-(T * log(Y))),
+    lambda Y, T: _per_sample(-_times_log(T, Y)),
     r"-\sum_k ({1} \log {0})_k",
     "-Σ_k t_k log y_k.",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -86,7 +87,8 @@ _sum = declare(
 _mean = declare(
     "mean",
     shape=_shape,
-    forward=lambda x, *, axes, keepdims: np.mean(x, axis=axes, keepdims=keepdims),
+    # np.mean warns over an empty axis
+    forward=lambda x, *, axes, keepdims: np.sum(x, axis=axes, keepdims=keepdims) / math.prod(x.shape[a] for a in axes),
     vjp=lambda g, out, x, *, axes, keepdims: (_spread(g / size(tuple(x.shape[a] for a in axes)), x, axes),),
     latex=r"\operatorname{{mean}} {0}",
     kernel="mean",

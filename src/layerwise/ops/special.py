@@ -120,7 +120,7 @@ def erf(z: npt.ArrayLike) -> npt.NDArray[np.floating]:
     Notes
     -----
     Measured against 60-digit arithmetic over all ranges, their edges and subnormal numbers: within
-    0.9 ULP in float64; float32 is computed through float64 and is within 0.501 ULP. No warning is raised.
+    1 ULP in float64 (0.89 measured); float32 is computed through float64 and is within 0.501 ULP. No warning is raised.
 
     References
     ----------
@@ -154,8 +154,8 @@ def erfc(z: npt.ArrayLike) -> npt.NDArray[np.floating]:
 
     Notes
     -----
-    Measured as for `erf`: within 1.8 ULP of the result in float64, subnormal results included;
-    float32 within 0.501 ULP. No warning is raised.
+    Measured as for `erf`: within 2 ULP of the result in float64 (1.83 measured), subnormal
+    results included; float32 within 0.501 ULP. No warning is raised.
 
     References
     ----------
@@ -199,7 +199,10 @@ def _erf_block(z: _F64, out: _F64) -> None:
         out[middle] = np.copysign(_ERF_ONE + _ratio(_MIDDLE_P, _MIDDLE_Q, s), z[middle])
     large = size >= 1.25
     if large.any():
-        out[large] = np.copysign(1.0 - _tail(size[large]), z[large])
+        x = np.minimum(size[large], 6.0)  # erfc(6) is below half an ULP of 1
+        # At most 0.077 is taken from 1, so the plain form of `_tail` will do.
+        tail = np.exp(_tail_ratio(x) - (x * x + 0.5625)) / x
+        out[large] = np.copysign(1.0 - tail, z[large])
 
 
 def _erfc_block(z: _F64, out: _F64) -> None:
@@ -222,7 +225,7 @@ def _erfc_block(z: _F64, out: _F64) -> None:
     middle = (size >= 0.84375) & (size < 1.25)
     if middle.any():
         ratio, ratio_rest = _ratio_pair(_MIDDLE_P, _MIDDLE_Q, size[middle] - 1.0)
-        value, rest = _sum_pair(np.full_like(ratio, 1.0 - _ERF_ONE), -ratio)
+        value, rest = _sum_pair(-ratio, 1.0 - _ERF_ONE)
         out[middle] = np.where(z[middle] > 0, value + (rest - ratio_rest), 1.0 + (_ERF_ONE + ratio))
     large = size >= 1.25
     if large.any():
@@ -233,12 +236,9 @@ def _erfc_block(z: _F64, out: _F64) -> None:
 def _tail(size: _F64) -> _F64:
     """erfc(size) for size >= 1.25."""
     x = np.minimum(size, 28.0)  # erfc(28) underflows to 0, and inf - inf would be NaN below
-    s = 1.0 / (x * x)
-    ratio = np.empty_like(x)
-    near = x < 1.0 / 0.35
-    ratio[near] = _ratio(_NEAR_R, _NEAR_S, s[near])
-    far = ~near
-    ratio[far] = _ratio(_FAR_R, _FAR_S, s[far])
+    ratio, ratio_rest = _tail_ratio(x), np.zeros_like(x)
+    near = x < 2.0  # beyond, R/S is smaller than 0.12 and its errors do not matter
+    ratio[near], ratio_rest[near] = _ratio_pair(_NEAR_R, _NEAR_S, 1.0 / (x[near] * x[near]))
     # x² rounded would cost x² ULP in exp(-x²), 700 at the end: split x = c + (x - c) with c² exact.
     c = _upper(x)
     small = (c - x) * (c + x) + ratio  # -0.22 .. 0.001
@@ -246,7 +246,17 @@ def _tail(size: _F64) -> _F64:
     # exp(a) / x last: what is left is the error of exp(a) and one rounding.
     leading = np.exp(-c * c - 0.5625)
     value, rest = _quotient_pair(leading, x)
-    return value + (value * np.expm1(small) + rest)
+    return value + (value * (np.expm1(small) + ratio_rest) + rest)
+
+
+def _tail_ratio(x: _F64) -> _F64:
+    s = 1.0 / (x * x)
+    ratio = np.empty_like(x)
+    near = x < 1.0 / 0.35
+    ratio[near] = _ratio(_NEAR_R, _NEAR_S, s[near])
+    far = ~near
+    ratio[far] = _ratio(_FAR_R, _FAR_S, s[far])
+    return ratio
 
 
 def _ratio(p: tuple[float, ...], q: tuple[float, ...], t: _F64) -> _F64:
@@ -255,17 +265,22 @@ def _ratio(p: tuple[float, ...], q: tuple[float, ...], t: _F64) -> _F64:
 
 
 def _ratio_pair(p: tuple[float, ...], q: tuple[float, ...], t: _F64) -> tuple[_F64, _F64]:
-    """p(t)/q(t) as value and rest: the last Horner step and the division without their rounding errors."""
-    numerator, numerator_rest = _last_step(p, t)
-    denominator, denominator_rest = _last_step(q, t)
+    """p(t)/q(t) as value and rest: without the rounding errors of the last Horner steps and the division."""
+    numerator, numerator_rest = _horner_pair(p, t)
+    denominator, denominator_rest = _horner_pair(q, t)
     value, rest = _quotient_pair(numerator, denominator)
     return value, rest + (numerator_rest - value * denominator_rest) / denominator
 
 
-def _last_step(coefficients: tuple[float, ...], t: _F64) -> tuple[_F64, _F64]:
-    product, product_rest = _product_pair(t, _horner(coefficients[1:], t))
-    value, rest = _sum_pair(np.full_like(t, coefficients[0]), product)
-    return value, rest + product_rest
+def _horner_pair(coefficients: tuple[float, ...], t: _F64) -> tuple[_F64, _F64]:
+    # The last three steps only: |t| < 0.72 shrinks the errors made before them, and the others cost as much each.
+    value = _horner(coefficients[3:], t)
+    rest = np.zeros_like(t)
+    for coefficient in reversed(coefficients[:3]):
+        product, product_rest = _product_pair(value, t)
+        value, sum_rest = _sum_pair(product, coefficient)
+        rest = rest * t + (product_rest + sum_rest)
+    return value, rest
 
 
 def _horner(coefficients: tuple[float, ...], t: _F64) -> _F64:
@@ -281,7 +296,7 @@ def _upper(a: _F64) -> _F64:
     return (a.view(np.uint64) & _UPPER_HALF).view(np.float64)
 
 
-def _sum_pair(a: _F64, b: _F64) -> tuple[_F64, _F64]:
+def _sum_pair(a: _F64, b: _F64 | float) -> tuple[_F64, _F64]:
     """Rounded sum of a and b, and what the rounding lost (Knuth)."""
     value = a + b
     part = value - a

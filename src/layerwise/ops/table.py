@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from layerwise.errors import GraphError
-from layerwise.graph.cancel import cancelled
+from layerwise.graph.cancel import Given, cancelled
 from layerwise.graph.differentiate import pull_back
 from layerwise.graph.node import OPS, Node, Op
 from layerwise.graph.shapes import broadcast
@@ -140,7 +140,8 @@ def composite(
 
     def vjp(g: Node, _: Node, *inputs: Node, **attributes: Any) -> tuple[Node, ...]:
         parts = pull_back([definition(*inputs, **attributes)], [g], inputs)
-        return tuple(cancelled(part, frozenset(inputs[i] for i in distributions)) for part in parts)
+        given = Given(frozenset(inputs[i] for i in distributions), leaves=frozenset((g, *inputs)))
+        return tuple(cancelled(part, given) for part in parts)
 
     return _register(
         Op(

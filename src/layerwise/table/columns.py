@@ -49,8 +49,8 @@ class NumberColumn:
         if bad.any():
             row = int(np.argmax(bad))
             raise TableError(
-                f"{source}: column {self.name!r} has {x[row]:.17g} in row {row} (counting from 0), too far from the "
-                f"values of the fit (mean {self.centre:.6g}, deviation {self.scale:.6g}) for {out.dtype}."
+                f"{source}: column {self.name!r} has {float(x[row])!r} in row {row} (counting from 0), too far from "
+                f"the values of the fit (mean {self.centre:.6g}, deviation {self.scale:.6g}) for {out.dtype}."
             )
         if self.indicator:
             out[:, 1] = missing

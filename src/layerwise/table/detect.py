@@ -20,7 +20,7 @@ MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "?")
 # Missing in a column where all else is numbers; there, no category can be meant.
 MISSING_AMONG_NUMBERS = ("None", "none", "-", "--", ".", "n/a", "na", "n.a.", "Null", "NAN")
 
-_AT_ONCE = 100  # columns per query: 10,000 columns in one query take minutes to plan
+_AT_ONCE = 100  # columns per query: planning grows faster than the number of columns
 _TYPO_SHARE, _TYPO_ROWS, _FEWEST_NUMBERS = 0.01, 20, 10
 _DECIMAL_COMMA = r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?"
 _LIKE_NUMBERS = r"[+-]?[$€£¥]?\s?[+-]?\d[\d,.' ]*\s?[%$€£¥]?|0[xX][0-9A-Fa-f]+"
@@ -248,7 +248,7 @@ def read_parquet_columns(connection: Any, source: str, path: str, text: Sequence
     """The columns of a Parquet file; DuckDB's own errors are the caller's to translate."""
     schema = connection.execute("SELECT name, num_children FROM parquet_schema(?)", [path]).fetchall()
     check_names(_top_level(schema), source)
-    described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [path]).fetchall()
+    described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?, hive_partitioning=false)", [path]).fetchall()
     names = [row[0] for row in described]
     unknown = [name for name in text if name not in names]
     if unknown:
@@ -259,7 +259,9 @@ def read_parquet_columns(connection: Any, source: str, path: str, text: Sequence
         quoted = '"' + name.replace('"', '""') + '"'
         kinds[name], target = ("text", "VARCHAR") if name in text else _parquet_kind(source, name, kind)
         parts.append(f"CAST({quoted} AS {target}) AS c{i}")
-    fetched = connection.execute(f"SELECT {', '.join(parts)} FROM read_parquet(?)", [path]).fetchnumpy()
+    fetched = connection.execute(
+        f"SELECT {', '.join(parts)} FROM read_parquet(?, hive_partitioning=false)", [path]
+    ).fetchnumpy()
     columns: dict[str, Array] = {}
     for i, name in enumerate(names):
         column = columns[name] = _plain(fetched.pop(f"c{i}"))

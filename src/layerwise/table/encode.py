@@ -138,8 +138,8 @@ def fit_encoder(table: Table, ignore: Iterable[str] = (), max_categories: int = 
     A column of numbers is centred at its mean and divided by its standard deviation; where it has gaps, a second place
     says so. A column of text gets one place per value, one for missing cells if there are any, and one for other
     values: those beyond the ``max_categories`` most frequent and, from 100 rows on, those seen once. Left out with a
-    note: columns of one value, and text that differs in almost every row. Neither the order of rows and columns nor
-    the codes of a DataFrame's categories matter.
+    note: columns of one value, and text that differs in almost every row. The order of the table's columns and the
+    codes of a DataFrame's categories do not matter; the order of rows matters to rounding only.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def fit_encoder(table: Table, ignore: Iterable[str] = (), max_categories: int = 
     TableError
         No rows; no column left; ``ignore`` names a column that is not there.
     """
-    ignored = list(dict.fromkeys(ignore))
+    ignored = list(dict.fromkeys((ignore,) if isinstance(ignore, str) else ignore))
     for name in ignored:
         table.column(name)
     if table.n_rows == 0:

@@ -63,14 +63,22 @@ def read_table(path: str | Path, text: Iterable[str] = ()) -> Table:
         header is missing or has duplicates; a column of numbers holds a few cells that are no numbers, or infinities.
         The message names file, line, column and value.
     """
-    file = _existing(Path(path))
+    try:
+        file = _existing(Path(path))
+    except TypeError:
+        raise TableError(f"read_table expects the path of a file; got {type(path).__name__}.") from None
+    forced = (text,) if isinstance(text, str) else tuple(text)
     connection = connect(f"to read {file.name}")
+    import duckdb
+
     try:
         if file.name.lower().endswith(".parquet"):
-            return _read_parquet(connection, file, tuple(text))
-        return _read_delimited(connection, file, tuple(text))
+            return _read_parquet(connection, file, forced)
+        return _read_delimited(connection, file, forced)
     except OSError as error:
         raise TableError(f"{file.name}: cannot be read: {error.strerror or error}.") from None
+    except duckdb.Error as error:  # memory or disk at an end; what a file can cause has been caught before
+        raise TableError(f"{file.name}: cannot be read ({str(error).splitlines()[0][:200]}).") from None
     finally:
         connection.close()
 
@@ -236,17 +244,23 @@ def _layout(file: Path, head: bytes) -> _Layout:
         blank += 1
     content = "".join(lines[blank:])
     candidates = ("\t",) if file.name.lower().endswith((".tsv", ".tsv.gz")) else _DELIMITERS
-    best, names, best_rank = candidates[0], [""], (-1, -1)
+    best, names, best_rank, refusal = "", [""], (-1, -1), ""
     for delimiter in candidates:
         try:
-            rows = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter)
+            rows = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
             header = next(rows)
+        except csv.Error as error:  # a cell's closing quote is not followed by this delimiter
+            refusal = refusal or str(error)
+            continue
+        try:
             first = next((row for row in rows if row), header)
-        except csv.Error as error:
-            raise TableError(f"{file.name}: the header cannot be read as delimited text ({error}).") from None
+        except csv.Error:  # a cell longer than the csv module takes; DuckDB takes it
+            first = header
         rank = (int(len(header) > 1 and len(first) == len(header)), len(header))
         if rank > best_rank:
             best, names, best_rank = delimiter, header, rank
+    if not best:
+        raise TableError(f"{file.name}: the header cannot be read as delimited text ({refusal}).")
     return _Layout(file, best, tuple(names), blank)
 
 
@@ -268,7 +282,7 @@ def _load(connection: Any, layout: _Layout) -> None:
     query = (
         "CREATE OR REPLACE TEMP TABLE raw AS SELECT * FROM read_csv(?, auto_detect=false, header=true, "
         f"columns={{{columns}}}, delim='{layout.delimiter}', quote='\"', escape='\"', skip={layout.blank}, "
-        "compression=?, strict_mode=true, null_padding=false, ignore_errors=false)"
+        "compression=?, strict_mode=true, null_padding=false, ignore_errors=false, hive_partitioning=false)"
     )
     packed = "gzip" if layout.file.name.lower().endswith(".gz") else "none"
     try:

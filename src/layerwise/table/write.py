@@ -5,16 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import os
-import tempfile
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
 from layerwise.errors import TableError
+from layerwise.files import replace_file
 from layerwise.table.frame import Table
 from layerwise.table.read import connect, file_suffix
 
@@ -32,46 +29,19 @@ def write_table(path: str | Path, table: Table) -> None:
     """
     target = Path(path)
     suffix = file_suffix(target)
-    writer: Callable[[Path, Table], None]
-    writer = _parquet if suffix == ".parquet" else lambda file, rows: _delimited(file, rows, suffix)
-    temporary: Path | None = None
+
+    def write(beside: str) -> None:
+        if suffix == ".parquet":
+            _parquet(Path(beside), table)
+        else:
+            _delimited(Path(beside), table, suffix)
+
     try:
-        handle, name = tempfile.mkstemp(prefix=".", suffix=suffix, dir=target.parent)
-        os.close(handle)
-        temporary = Path(name)
-        writer(temporary, table)
-        _keep_mode(temporary, target)
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, target)
-        temporary = None
-        _sync_folder(target.parent)
+        replace_file(target, write)
     except OSError as error:
         raise TableError(f"{str(target)!r} cannot be written: {error.strerror or error}.") from None
-    finally:
-        if temporary is not None:
-            with suppress(OSError):
-                temporary.unlink()
-
-
-def _keep_mode(temporary: Path, target: Path) -> None:
-    """The rights an ordinary new file would have (mkstemp gives 0600), or those of the file replaced."""
-    if target.exists():
-        mode = target.stat().st_mode & 0o777
-    else:
-        mask = os.umask(0)
-        os.umask(mask)
-        mode = 0o666 & ~mask
-    os.chmod(temporary, mode)
-
-
-def _sync_folder(folder: Path) -> None:
-    with suppress(OSError):  # not every system lets a folder be opened
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    except UnicodeEncodeError as error:
+        raise TableError(f"{str(target)!r} cannot be written: {error.object[:40]!r} is no valid Unicode.") from None
 
 
 def _delimited(file: Path, table: Table, suffix: str) -> None:
@@ -81,14 +51,19 @@ def _delimited(file: Path, table: Table, suffix: str) -> None:
         packed = gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) if suffix.endswith(".gz") else None
         stream: Any = packed or raw
         text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
-        rows = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-        rows.writerow(table.names)
-        # Columns to cells in one pass each; a row at a time would cost a Python call per cell.
-        rows.writerows(zip(*(_cells(table, name) for name in table.names), strict=True))
+        write_csv(text, table, delimiter)
         text.flush()
         text.detach()
         if packed is not None:
             packed.close()
+
+
+def write_csv(stream: TextIO, table: Table, delimiter: str = ",") -> None:
+    """Write the header and the rows of ``table`` to an open text stream; a missing cell is an empty one."""
+    rows = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
+    rows.writerow(table.names)
+    # Columns to cells in one pass each; a row at a time would cost a Python call per cell.
+    rows.writerows(zip(*(_cells(table, name) for name in table.names), strict=True))
 
 
 def _cells(table: Table, name: str) -> list[Any]:

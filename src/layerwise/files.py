@@ -1,0 +1,95 @@
+"""Writing a file so that it is never half there: beside its place, synced, renamed, the folder synced."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Callable, Generator
+
+SUFFIX = ".layerwise-tmp"
+"""Ending of the file beside, for a reader who finds one after a power cut."""
+
+
+class NotSyncedError(OSError):
+    """The file has its new content, but the system did not confirm that its folder is on the disk."""
+
+
+def replace_file(path: str | os.PathLike[str], write: Callable[[str], None]) -> None:
+    """Give ``path`` new content: at every moment the whole old or the whole new file is there.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Where it is a symbolic link, the file it points to is replaced; its permissions are kept.
+    write : callable(path of an empty file)
+        Writes the content.
+
+    Raises
+    ------
+    OSError
+        The system refuses, or ``path`` is a folder, a device or a FIFO; the old file is as it was.
+    NotSyncedError
+        Only the last step failed: the new file is there, and may be lost if the machine stops.
+    """
+    path = os.fsdecode(path)
+    target = os.path.realpath(path) if os.path.islink(path) else path
+    try:
+        replaced = os.lstat(target)
+    except FileNotFoundError:
+        replaced = None
+    if replaced is not None and not stat.S_ISREG(replaced.st_mode):
+        what = "it is a folder" if stat.S_ISDIR(replaced.st_mode) else "it is no regular file"
+        raise OSError(errno.EINVAL, what)
+    folder = os.path.dirname(target) or os.curdir
+    # A short name of its own: the target's name may already be as long as names can be.
+    beside = os.path.join(folder, f".{secrets.token_hex(8)}{SUFFIX}")
+    with _opened_folder(folder) as descriptor:
+        try:
+            _make(beside, replaced)
+            write(beside)
+            with open(beside, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(beside, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(beside)
+            raise
+        _sync_folder(descriptor)
+
+
+def _make(path: str, replaced: os.stat_result | None) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    for name in ("O_CLOEXEC", "O_NOFOLLOW", "O_BINARY", "O_NOINHERIT"):  # each missing somewhere
+        flags |= getattr(os, name, 0)
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        if replaced is not None and hasattr(os, "fchmod"):
+            os.fchmod(descriptor, stat.S_IMODE(replaced.st_mode))
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _opened_folder(folder: str) -> Generator[int | None, None, None]:
+    """A descriptor to sync the folder with; opened before anything is written. Windows has none."""
+    if os.name == "nt":
+        yield None
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(descriptor: int | None) -> None:
+    if descriptor is None:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems without this operation
+            raise NotSyncedError(error.errno, error.strerror) from error
