@@ -15,7 +15,7 @@ BUILD_INPUTS := pyproject.toml CMakeLists.txt $(wildcard native/*)
 
 # Two test processes with one arithmetic thread each: two cores are used and not contended for.
 WORKERS ?= 2
-PYTEST_ENV := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 # $(call environment,FOLDER): a virtual environment, kept if it is there.
 define environment
@@ -49,10 +49,10 @@ demo: .venv/.stamp  ## from a table to a trained model and its predictions, in t
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
 test: .venv/.stamp  ## all tests but those against torch
-	$(PYTEST_ENV) $(BIN)/python -m pytest tests --ignore=tests/parity -n $(WORKERS)
+	$(ONE_THREAD) $(BIN)/python -m pytest tests --ignore=tests/parity -n $(WORKERS)
 
 test-parity: .venv-parity/.stamp  ## the tests against torch, in an environment of their own
-	$(PYTEST_ENV) $(PARITY)/python -m pytest tests/parity -n $(WORKERS)
+	$(ONE_THREAD) $(PARITY)/python -m pytest tests/parity -n $(WORKERS)
 
 lint: .venv/.stamp  ## style, format, and the floors of the rooms
 	$(BIN)/ruff check .
@@ -63,7 +63,7 @@ types: .venv/.stamp  ## types
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: .venv/.stamp  ## the documentation, with every example run; warnings are errors
-	$(BIN)/python -m sphinx -W --keep-going -E -b html docs docs/_build/html
+	$(ONE_THREAD) $(BIN)/python -m sphinx -W --keep-going -E -b html docs docs/_build/html
 	@echo "Open docs/_build/html/index.html"
 
 wheel: .venv/.stamp  ## a wheel in dist/

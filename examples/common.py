@@ -112,14 +112,15 @@ def chart(curves: dict[str, Sequence[float]], title: str, x_label: str, y_label:
         return left + across * (width - left - right), height - bottom - up * (height - top - bottom)
 
     parts = [text(title, width / 2, 16, size=13)]
-    for value in (m * 10.0**e for e in range(-9, 9) for m in (1, 2, 5)):
+    marks = (1, 2, 5) if high - low > 1 else (1, 1.5, 2, 3, 4, 5, 7)
+    for value in (m * 10.0**e for e in range(-9, 9) for m in marks):
         if low <= np.log10(value) <= high:
             x, y = place(1, value)
             parts.append(
                 f'<path d="M{x:g} {y:.1f}H{width - right:g}" stroke="currentColor" opacity="0.18"/>'
                 + text(f"{value:g}", left - 6, y + 4, "end", size=11)
             )
-    steps = np.linspace(1, longest, 5).round()
+    steps = np.linspace(0, longest, 5).round().clip(1)
     parts += [text(f"{step:.0f}", place(step, 10**low)[0], height - bottom + 16, size=11) for step in steps]
     parts.append(text(x_label, (left + width - right) / 2, height - 8))
     parts.append(

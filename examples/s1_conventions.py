@@ -98,7 +98,7 @@ for layer in range(1, L + 1):
 # $$\begin{aligned}
 # \Delta^L &= \frac1N (A^L - T), & \frac{\partial C}{\partial W^l} &= \Delta^l (A^{l-1})^\top, \\
 # \Delta^l &= \bigl( (W^{l+1})^\top \Delta^{l+1} \bigr) \odot f_l'(Z^l), &
-# \frac{\partial C}{\partial b^l} &= \Delta^l \mathbf 1 .
+# \frac{\partial C}{\partial b^l} &= \Delta^l \mathbf{1} .
 # \end{aligned}$$
 #
 # For tanh, $f'(z) = 1 - \tanh^2 z = 1 - a^2$. The factor $1/N$ belongs to the cost; it enters once, with the seed

@@ -129,7 +129,7 @@ for name in nodes:
 # %% [markdown]
 # ## 2. Jacobian form and shape convention
 #
-# For $y \in \mathbb R^n$ and $x \in \mathbb R^m$ the **Jacobian** $\partial y / \partial x$ has shape $(n, m)$: one
+# For $y \in \mathbb{R}^n$ and $x \in \mathbb{R}^m$ the **Jacobian** $\partial y / \partial x$ has shape $(n, m)$: one
 # row an output. In this form the chain rule is a product of matrices, read from left to right. In columns, with
 # $z = W x + b$, $a = f(z)$ and the scalar $s = u^\top a$:
 #
@@ -242,9 +242,10 @@ L = len(widths) - 1
 net = lw.Network(widths, hidden="tanh", output="sigmoid", loss="binary_cross_entropy")
 params = net.initialise(seed=4)
 graph = net.graph()
-feeds = graph.feeds(X, T) | {graph.parameters[key]: params[key] for key in params}
+feeds = graph.feeds(params, X, T)
 
-A = [X, *lw.evaluate(graph.activations[1:], {k: feeds[k] for k in feeds if k is not graph.targets})]
+forward_feeds = {node: feeds[node] for node in feeds if node is not graph.targets}  # these nodes read no targets
+A = lw.evaluate(graph.activations, forward_feeds)  # A^0 … A^L at once
 delta_graph = [None, *lw.evaluate(lw.gradient(graph.cost, graph.pre_activations), feeds)]
 _, grads = net.cost_and_gradients(params, X, T)
 
@@ -347,8 +348,8 @@ Picture(640, 294, "".join(parts), "Nine measured yields and the fitted sigmoid")
 # %% [markdown]
 # ## 6. The linear neuron in closed form
 #
-# With $\sigma$ the identity, $r = y - X w - b \mathbf 1$ is linear in $\beta = (w, b)$. A column of ones takes the
-# bias in: $\tilde X = [X\ \mathbf 1]$, $r = y - \tilde X \beta$, $J_r = -\tilde X$, and the minimum of
+# With $\sigma$ the identity, $r = y - X w - b \mathbf{1}$ is linear in $\beta = (w, b)$. A column of ones takes the
+# bias in: $\tilde X = [X\ \mathbf{1}]$, $r = y - \tilde X \beta$, $J_r = -\tilde X$, and the minimum of
 # $\frac12 \lVert r \rVert^2$ is where
 #
 # $$\nabla f = J_r^\top r = -\tilde X^\top (y - \tilde X \beta) = 0
@@ -395,7 +396,7 @@ blocks = [lw.jacobian(residuals, node) for node in graph.parameters.values()]
 
 def jacobian_of(params):
     """The residuals (N,) and J_r (N, 37) by the library; columns in the order W1, b1, W2, b2, W3, b3."""
-    feeds = graph.feeds(X, t) | {graph.parameters[key]: params[key] for key in params}
+    feeds = graph.feeds(params, X, t)
     r, *parts = lw.evaluate([residuals, *blocks], feeds)
     # One output by a weight matrix (i, o) has shape (N, 1, o, i), Jacobian form; the columns follow the matrix.
     flat = [np.swapaxes(p[:, 0], 1, -1).reshape(len(X), -1) for p in parts]

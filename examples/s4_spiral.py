@@ -46,7 +46,7 @@ print(f"{N} points, {np.bincount(labels)} a class")
 # $$\begin{aligned}
 # \Delta^L &= \frac1N (A^L - T), & \frac{\partial C}{\partial W^l} &= (A^{l-1})^\top \Delta^l, \\
 # \Delta^l &= \bigl( \Delta^{l+1} (W^{l+1})^\top \bigr) \odot [Z^l > 0], &
-# \frac{\partial C}{\partial b^l} &= \mathbf 1^\top \Delta^l, \\
+# \frac{\partial C}{\partial b^l} &= \mathbf{1}^\top \Delta^l, \\
 # & & \frac{\partial C}{\partial X} &= \Delta^1 (W^1)^\top .
 # \end{aligned}$$
 #
@@ -98,7 +98,7 @@ for widths in ([2, 4, 3], [2, 100, 3], [2, 16, 12, 8, 3]):
     for key in grads:
         agree(f"{name}: ∂C/∂{key} {by_hand[key].shape}", by_hand[key], grads[key])
     graph = net.graph()
-    feeds = graph.feeds(X, T) | {graph.parameters[key]: params[key] for key in params}
+    feeds = graph.feeds(params, X, T)
     agree(f"{name}: ∂C/∂X {dX.shape}", dX, lw.evaluate(lw.gradient(graph.cost, graph.inputs), feeds))
 
 # %% [markdown]

@@ -79,6 +79,12 @@ def test_units_whose_squares_leave_float64(unit):
     assert metrics.r_squared(y * unit, predicted * unit) == pytest.approx(1 - 20 / 14, rel=1e-14)
 
 
+def test_predictions_that_are_not_finite():
+    assert metrics.root_mean_squared_error([1.0, 2.0], [np.inf, 2.0]) == np.inf
+    assert metrics.r_squared([1.0, 2.0], [np.inf, 2.0]) == -np.inf
+    assert math.isnan(metrics.root_mean_squared_error([1.0, 2.0], [np.nan, 2.0]))
+
+
 def test_single_precision_is_summed_in_double():
     n = 1_000_000
     predicted = np.full(n, np.float32(0.1))

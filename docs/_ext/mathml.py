@@ -8,8 +8,8 @@ from sphinx.application import Sphinx
 
 
 def _latex(source: str) -> str:
-    # "aligned" is the one environment in use that the converter does not know; "align" means the same here.
-    return source.replace("{aligned}", "{align}")
+    # "aligned" is the one environment in use that the converter does not know; "align*" means the same here.
+    return source.replace("{aligned}", "{align*}")
 
 
 def _inline(self: Any, node: nodes.math) -> None:

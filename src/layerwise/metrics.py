@@ -86,7 +86,9 @@ def r_squared(y: Any, predicted: Any) -> float:
 def _root_mean_square(values: FloatArray) -> float:
     """Of values of any size: the square of 1e200 would be infinite, that of 1e-200 zero."""
     largest = float(np.max(np.abs(values)))
-    return largest * float(np.sqrt(np.mean(np.square(values / largest)))) if largest else 0.0
+    if not 0 < largest < np.inf:  # nothing to divide by; infinity and NaN as they are
+        return largest
+    return largest * float(np.sqrt(np.mean(np.square(values / largest))))
 
 
 def _residuals(y: Any, predicted: Any) -> FloatArray:

@@ -149,7 +149,7 @@ def test_missing_and_extra_columns_are_all_named(call, make, trained):
 def test_text_where_numbers_were(call, make, trained):
     make("t.csv", 3, "colour", "zone", size=["1", "many", "2"])
     assert (
-        "column 'size' held numbers in the fit and holds text now; first in row 0"
+        "column 'size' held numbers in the fit and holds text now; first in row 1"
         in call("predict", trained("label"), "t.csv").error
     )
 

@@ -156,6 +156,17 @@ def test_fractions_are_no_row_numbers():
     assert lw.evaluate(lw.one_hot(rows, 2), {rows: []}).shape == (0, 2)
 
 
+def test_unused_inputs_may_be_allowed_and_still_give_sizes(x):
+    constant = lw.gradient(lw.sum(x), x)
+    with pytest.raises(lw.GraphError, match="allow_unused=True"):
+        lw.evaluate(constant, {x: np.zeros((3, 2))})
+    np.testing.assert_array_equal(lw.evaluate(constant, {x: np.zeros((3, 2))}, allow_unused=True), np.ones((3, 2)))
+    with pytest.raises(lw.ShapeError, match=r"input 'x' must have shape \(N, 2\)"):
+        lw.evaluate(constant, {x: np.zeros((3, 4))}, allow_unused=True)
+    with pytest.raises(lw.GraphError, match="computed, not fed"):
+        lw.evaluate(constant, {x * 2.0: np.zeros((3, 2))}, allow_unused=True)
+
+
 def test_missing_and_unknown_feeds(x):
     y, w = lw.input("y", (2,)), lw.parameter("w", (2, 1))
     with pytest.raises(lw.GraphError, match=r"No value for input 'x' \(N, 2\), parameter 'w' \(2, 1\)\. Add"):

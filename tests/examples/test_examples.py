@@ -22,7 +22,7 @@ SAYS = {
     "s2_vectorised_classifier": [
         *(f"∂C/∂{name} " for name in ("W_o", "b_o", "W_h", "b_h")),
         "the seed through the full Jacobian of the softmax",
-        "test accuracy on 2,000 images that training never saw",
+        "accuracy on 2,000 unseen test images",
     ],
     "s3_graph_and_neuron": [
         "∂C/∂W1 by hand",
@@ -45,7 +45,7 @@ SAYS = {
         "the average of 64 single ∂L/∂W2 is ∂C/∂W2",
         "∂C/∂W3, 60 entries one by one",
         "Δ4 = 2/N (x̂ - x) ⊙ x̂ ⊙ (1 - x̂)",
-        "share of the variance of unseen images that the reconstructions explain",
+        "share of the variance of unseen images explained",
     ],
 }
 

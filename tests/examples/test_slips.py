@@ -55,7 +55,7 @@ def differs(a, b):
 def cost_of(net, params, X, T, dtype="float64"):
     """The cost as the library's graph computes it, for complex parameters too."""
     graph = net.graph()
-    feeds = graph.feeds(X, T) | {graph.parameters[k]: params[k] for k in params}
+    feeds = graph.feeds(params, X, T)
     return lw.evaluate(graph.cost, feeds, dtype=dtype)
 
 

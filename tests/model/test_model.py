@@ -445,7 +445,7 @@ def test_a_mutated_document_is_refused_or_is_a_whole_model(tmp_path, target):
     data, outcomes, messages = columns(5), {"refused": 0, "whole": 0}, list[str]()
     tracemalloc.start()
     try:
-        for _ in range(400):
+        for _ in range(250):
             changed = mutated(document, draw)
             try:
                 store.write(tmp_path / "m", changed, tensors)
@@ -471,8 +471,8 @@ def test_a_mutated_document_is_refused_or_is_a_whole_model(tmp_path, target):
         tracemalloc.stop()
     assert all(message.startswith(f"{tmp_path / 'm'} is not a usable model file: ") for message in messages)
     assert max(map(len, messages)) < len(str(tmp_path)) + 1000
-    assert outcomes["refused"] > 150
-    assert outcomes["whole"] > 20
+    assert outcomes["refused"] > 125
+    assert outcomes["whole"] > 15
 
 
 def test_tensors_that_are_not_those_of_the_network(tmp_path):
@@ -514,10 +514,10 @@ def test_a_huge_network_is_refused_without_memory_for_it(tmp_path, width):
         assert peak < 5e6
 
 
-def test_a_hundred_thousand_layers_are_refused(tmp_path):
+def test_ten_thousand_layers_are_refused(tmp_path):
     document, tensors = document_of(model_of("kind"), tmp_path / "m")
     layer = document["network"]["layers"][0]
-    document["network"]["layers"] = [layer] * 50_000
+    document["network"]["layers"] = [layer] * 10_000
     store.write(tmp_path / "m", document, tensors)
     with pytest.raises(ModelFileError):
         load(tmp_path / "m")

@@ -171,7 +171,7 @@ def test_two_layers_backward_by_hand():
 def test_the_gradient_by_the_inputs():
     net, p, X, T = two_layers()
     graph = net.graph()
-    feeds = graph.feeds(X, T) | {graph.parameters[k]: v for k, v in p.items()}
+    feeds = graph.feeds(p, X, T)
     A1 = np.tanh(X @ p["W1"] + p["b1"])
     delta1 = 2 / len(X) * (A1 @ p["W2"] + p["b2"] - T) @ p["W2"].T * (1 - A1**2)
     got = lw.evaluate(lw.gradient(graph.cost, graph.inputs), feeds)

@@ -42,8 +42,8 @@ def test_the_graph_run_with_a_complex_step_gives_the_derivative_along_a_directio
     graph = case.net.graph(labels=case.Y.ndim == 1, weighted=case.weights is not None)
     rng = np.random.default_rng(seed)
     direction = {name: rng.normal(size=W.shape) for name, W in case.params.items()}
-    feeds = graph.feeds(case.X, case.Y, case.weights)
-    feeds |= {graph.parameters[k]: W + 1e-30j * direction[k] for k, W in case.params.items()}
+    moved = {k: W + 1e-30j * direction[k] for k, W in case.params.items()}
+    feeds = graph.feeds(moved, case.X, case.Y, case.weights)
     slope = lw.evaluate(graph.cost, feeds, dtype="complex128").imag / 1e-30
     _, gradients = case.net.cost_and_gradients(case.params, case.X, case.Y, case.weights)
     terms = [gradients[k] * direction[k] for k in gradients]

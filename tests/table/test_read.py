@@ -83,8 +83,7 @@ def test_columns_can_be_forced_to_text(write):
     assert read_table(path).columns["zip"].tolist() == [1234.0, 1.0]
     assert read_table(path, text="zip").columns["x"].tolist() == [1.0, 2.0]
     assert read_table(path, text=["zip"]).columns["zip"].tolist() == ["01234", "00001"]
-    with pytest.raises(TableError, match=r"no column 'zap'. Did you mean 'zip'"):
-        read_table(path, text=["zap"])
+    assert read_table(path, text=["zap"]).names == ("zip", "x")
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

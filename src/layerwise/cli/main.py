@@ -19,7 +19,6 @@ from layerwise.errors import (
     DivergenceWarning,
     LayerwiseError,
     ModelFileError,
-    TableError,
     unknown_name,
 )
 from layerwise.model.model import Model, load
@@ -245,18 +244,7 @@ def _read_for(model: Model, path: Path, target_name: str | None = None) -> Table
     text = {column.name for column in columns if not set(column.values) <= {"true", "false"}}
     if target_name is not None and isinstance(next(iter(model.target.classes), None), str):
         text.add(target_name)
-    try:
-        return read_table(path, text=text)
-    except TableError as error:
-        try:
-            table = read_table(path)
-        except TableError:
-            raise error from None
-        # Is a column not there? Then all that are missing, and what came in their place, are named.
-        model.encoder.transform(table.rows(slice(0)))
-        if target_name is not None:
-            table.column(target_name)
-        raise
+    return read_table(path, text=text)
 
 
 def _unusual(model: Model, table: Table) -> list[str]:

@@ -11,6 +11,7 @@ from layerwise.compile.plan import Plan, plan
 from layerwise.engine.reference import Runner
 from layerwise.errors import GraphError, nearest, shape_text, unknown_name
 from layerwise.graph.node import Node, is_source, require_node
+from layerwise.graph.shapes import bind
 
 _DTYPES = ("float32", "float64", "complex128")
 _ENGINES = ("numpy",)
@@ -23,6 +24,7 @@ def evaluate(
     dtype: str = "float64",
     engine: str = "numpy",
     sizes: Mapping[str, int] | None = None,
+    allow_unused: bool = False,
 ) -> Any:
     """The values of nodes.
 
@@ -38,6 +40,8 @@ def evaluate(
         What runs the graph.
     sizes : mapping of str to int, optional
         Sizes of named axes, such as ``{"N": 10}``, where no input carries them.
+    allow_unused : bool
+        Let feeds hold inputs that these nodes do not use, as when a gradient turns out to be constant.
 
     Returns
     -------
@@ -67,9 +71,9 @@ def evaluate(
         require_node(node, "What is evaluated")
     program = plan(many)
     feeds = feeds or {}
-    _check_feeds(feeds, program)
+    _check_feeds(feeds, program, allow_unused)
     results: list[Any] = []
-    for result in Runner(program, dtype).run(feeds, sizes):
+    for result in Runner(program, dtype).run(feeds, _all_sizes(sizes, feeds, program)):
         shared = any(result is earlier for earlier in results)
         results.append(np.array(result) if shared else _owned(result))
     return results[0] if isinstance(nodes, Node) else results
@@ -80,17 +84,28 @@ def _owned(result: Any) -> Any:
     return result if result.ndim and result.flags.owndata and result.flags.writeable else np.array(result)[()]
 
 
-def _check_feeds(feeds: Mapping[Node, Any], program: Plan) -> None:
+def _all_sizes(sizes: Mapping[str, int] | None, feeds: Mapping[Node, Any], program: Plan) -> dict[str, int]:
+    """The given sizes, and those that inputs know which the plan does not read."""
+    used = {node for _, node in program.sources}
+    known = dict(sizes or {})
+    for node, value in feeds.items():
+        if node not in used:
+            bind(node.shape, np.shape(value), known, f"{node.op.name} {node.name!r}")
+    return known
+
+
+def _check_feeds(feeds: Mapping[Node, Any], program: Plan, allow_unused: bool) -> None:
     needed = [node for _, node in program.sources]
     names = [n.name for n in needed]
     for key in feeds:
         if not isinstance(key, Node):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise GraphError(f"feeds must map nodes to values; got the key {key!r}.{nearest(key, names)} Use the node.")
-        if key not in needed:
+        if key not in needed and not (allow_unused and is_source(key)):
             what = f"{key.op.name} {key.name!r}" if is_source(key) else f"{key!r}, which is computed, not fed"
             raise GraphError(
                 f"feeds holds {what} of shape {shape_text(key.shape)}, which the graph does not use as an input. "
                 f"Its inputs: {', '.join(f'{n.name} {shape_text(n.shape)}' for n in needed) or 'none'}."
+                + (" Leave it out, or pass allow_unused=True." if is_source(key) else "")
             )
     missing = [n for n in needed if n not in feeds]
     if missing:

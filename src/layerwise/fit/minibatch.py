@@ -233,8 +233,7 @@ class _Loop:
     def _one_step(self, X: Array, Y: Array, w: Array | None) -> float:
         """Run the step; keep its weights if they and its cost are finite."""
         step, before = self._graph, self.state
-        feeds = step.graph.feeds(X, Y, w)
-        feeds.update((step.graph.parameters[k], a) for k, a in before.weights.items())
+        feeds = step.graph.feeds(before.weights, X, Y, w)
         feeds.update((step.slots[k], a) for k, a in before.slots.items())
         feeds.update((step.hyperparameters[k], v) for k, v in self.rule.hyperparameters.items())
         cost, *after = self._runner.run(feeds)

@@ -111,14 +111,14 @@ def local_vjp(node: Node, g: Node) -> tuple[Node | None, ...]:
     return node.op.vjp(g, node, *node.inputs, **node.attributes)
 
 
-def jvp(outputs: Node | Sequence[Node], wrt: Sequence[Node], tangents: Sequence[Any]) -> Any:
+def jvp(outputs: Node | Sequence[Node], wrt: Node | Sequence[Node], tangents: Any) -> Any:
     """Forward mode: the change of ``outputs`` when each ``wrt`` moves along its tangent.
 
     Parameters
     ----------
     outputs : Node or sequence of Node
-    wrt : sequence of Node
-    tangents : sequence of Node, array or number
+    wrt : Node or sequence of Node
+    tangents : Node, array or number, or a sequence of them for a sequence of nodes
         Directions; each broadcasts to the shape of its ``wrt``.
 
     Returns
@@ -135,10 +135,11 @@ def jvp(outputs: Node | Sequence[Node], wrt: Sequence[Node], tangents: Sequence[
     --------
     >>> import layerwise as lw
     >>> x = lw.input("x", (2,))
-    >>> lw.evaluate(lw.jvp(lw.square(x), [x], [[1.0, 0.0]]), {x: [3.0, 4.0]})
+    >>> lw.evaluate(lw.jvp(lw.square(x), x, [1.0, 0.0]), {x: [3.0, 4.0]})
     array([6., 0.])
     """
     many = [outputs] if isinstance(outputs, Node) else list(outputs)
+    tangents = [tangents] if isinstance(wrt, Node) else list(tangents)
     wrt = _wrt(wrt)
     if len(wrt) != len(tangents):
         raise GraphError(f"jvp needs one tangent for each wrt; got {len(tangents)} for {len(wrt)}.")
@@ -330,23 +331,23 @@ def _wrt(wrt: Node | Sequence[Node]) -> list[Node]:
     return many
 
 
-def hessian_vector(cost: Node, wrt: Sequence[Node], tangents: Sequence[Any]) -> list[Node]:
+def hessian_vector(cost: Node, wrt: Node | Sequence[Node], tangents: Any) -> Any:
     """The Hessian of a scalar times a vector: the jvp of its gradient, without the matrix.
 
     Parameters
     ----------
     cost : Node of shape ()
-    wrt : sequence of Node
-    tangents : sequence of Node, array or number
+    wrt : Node or sequence of Node
+    tangents : Node, array or number, or a sequence of them for a sequence of nodes
         The vector, one block for each ``wrt``.
 
     Returns
     -------
-    list of Node
+    Node or list of Node
         H · tangent, block by block, each with the shape of its ``wrt``.
 
     References
     ----------
     Pearlmutter (1994), Fast exact multiplication by the Hessian.
     """
-    return jvp(gradient(cost, list(wrt)), list(wrt), tangents)
+    return jvp(gradient(cost, wrt), wrt, tangents)

@@ -39,8 +39,9 @@ class Op:
     forward : callable
         ``(*arrays, **attributes) -> array``: the definition in NumPy, with which every executor must agree.
     vjp : callable, optional
-        ``(g, out, *inputs, **attributes) -> tuple``: for each input the upstream gradient ``g`` times the local gradient, as graph. A part may
-        still be broadcast against its input; the reverse sweep sums it down. None: no dependence.
+        ``(g, out, *inputs, **attributes) -> tuple``: for each input the upstream gradient ``g`` times the
+        local gradient, as graph. A part may still be broadcast against its input; the reverse sweep sums it
+        down. None: no dependence.
     slopes : tuple of callables, optional
         Elementwise ops only: ``(*inputs, out, **attributes)``, the derivative by each input, of arrays or of nodes.
     defaults : mapping
@@ -56,7 +57,8 @@ class Op:
     kernel : str, optional
         The engine's instruction; None: NumPy only.
     definition : callable, optional
-        Composite ops only: ``(*inputs, **attributes) -> Node``, the same value by other ops; the derivative is taken from it.
+        Composite ops only: ``(*inputs, **attributes) -> Node``, the same value by other ops; the
+        derivative is taken from it.
     doc : str
         What it computes, in one sentence.
     """
@@ -266,7 +268,8 @@ def apply(op: Op, *inputs: Any, **attributes: Any) -> Node:
         if node.kind != wanted:
             article = "an" if wanted == "integer" else "a"
             raise GraphError(
-                f"{op.name} needs {article} {wanted} value as argument {position + 1}; got the {node.kind} value {node!r}. "
+                f"{op.name} needs {article} {wanted} value as argument {position + 1}; "
+                f"got the {node.kind} value {node!r}. "
                 + ("Use layerwise.where(condition, 1.0, 0.0)." if node.kind == "boolean" else "")
             )
     shape = op.shape(*(n.shape for n in nodes), **attributes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,10 @@ class ForwardGraph:
         """A^L."""
         return self.activations[-1]
 
+    def forward_feeds(self, params: Mapping[str, Any], X: Any) -> dict[Node, Any]:
+        """Parameters and inputs as feeds for whatever the forward pass computes."""
+        return {self.inputs: X, **{node: params[name] for name, node in self.parameters.items()}}
+
 
 @dataclass(frozen=True)
 class CostGraph(ForwardGraph):
@@ -63,9 +68,9 @@ class CostGraph(ForwardGraph):
     losses: Node
     cost: Node
 
-    def feeds(self, X: Any, Y: Any, sample_weight: Any = None) -> dict[Node, Any]:
-        """Inputs, targets and weights as feeds; parameters are to be added."""
-        feeds = {self.inputs: X, self.targets: Y}
+    def feeds(self, params: Mapping[str, Any], X: Any, Y: Any, sample_weight: Any = None) -> dict[Node, Any]:
+        """Parameters, inputs, targets and weights as feeds for the cost and its gradients."""
+        feeds = {**self.forward_feeds(params, X), self.targets: Y}
         if self.sample_weight is not None:
             feeds[self.sample_weight] = sample_weight
         return feeds

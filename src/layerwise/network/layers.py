@@ -75,4 +75,8 @@ class Dense:
         object.__setattr__(self, "bias", bool(bias))
 
     def __repr__(self) -> str:
-        return f"Dense({self.width}, {self.activation.name!r})"
+        f = self.activation
+        shown = repr(f.name) if f == Activation(f.name) else repr(f)
+        usual = Initialiser(default_rule(f.name))
+        start = "" if self.initialiser == usual else f", initialiser={self.initialiser!r}"
+        return f"Dense({self.width}, {shown}{start}{'' if self.bias else ', bias=False'})"

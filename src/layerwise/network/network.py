@@ -239,8 +239,7 @@ class Network:
         """
         arrays, dtype = check_parameters(self, params)
         graph, runner = self._forward(dtype)
-        feeds = {graph.inputs: in_order(check_inputs(self, X, dtype), dtype)}
-        feeds.update({graph.parameters[k]: a for k, a in arrays.items()})
+        feeds = graph.forward_feeds(arrays, in_order(check_inputs(self, X, dtype), dtype))
         return np.array(runner.run(feeds)[0])
 
     def cost_and_gradients(
@@ -276,9 +275,7 @@ class Network:
         w = None if sample_weight is None else check_weights(sample_weight, len(X), dtype)
         X, Y, w = present_rows(X, Y, w)
         graph, runner = self._backward(Y.ndim == 1, w is not None, dtype)
-        feeds = graph.feeds(in_order(X, dtype), in_order(Y, dtype), w)
-        feeds.update({graph.parameters[k]: a for k, a in arrays.items()})
-        cost, *grads = runner.run(feeds)
+        cost, *grads = runner.run(graph.feeds(arrays, in_order(X, dtype), in_order(Y, dtype), w))
         return float(cost), {k: np.array(g) for k, g in zip(graph.parameters, grads, strict=True)}
 
 

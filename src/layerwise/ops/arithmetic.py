@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from layerwise.errors import GraphError
+from layerwise.graph.node import Node, constant_value
 from layerwise.ops import special
 from layerwise.ops.table import elementwise
 from layerwise.types import Array, Kind
@@ -47,14 +48,24 @@ divide = elementwise(
 negative = elementwise(
     "negative", value=np.negative, slope=lambda x, a: -1, latex="-{0}", kernel="negative", doc="The negative -x."
 )
+
+
+def _power_slope(x: Any, y: Any, a: Any) -> Any:
+    """y x^(y-1); 0 where y is 0, although 0 · 0^(-1) is NaN. A known exponent counts down to 0 by itself."""
+    value = constant_value(y) if isinstance(y, Node) else None
+    if value is None or value.ndim:
+        return where(equal(y, 0.0), 0.0, y * x ** (y - 1.0))
+    p = float(value)
+    if p in (0.0, 1.0):
+        return p
+    return p * x if p == 2.0 else p * x ** (p - 1.0)
+
+
 power = elementwise(
     "power",
     value=np.power,
-    slope=(
-        # 0 · 0^(-1) would be NaN where the exponent is 0, and 0 · log 0 where the base is.
-        lambda x, y, a: where(equal(y, 0.0), 0.0, y * x ** (y - 1.0)),
-        lambda x, y, a: where(equal(a, 0.0), 0.0, a * log(x)),
-    ),
+    # 0 · log 0 would be NaN where the base is 0.
+    slope=(_power_slope, lambda x, y, a: where(equal(a, 0.0), 0.0, a * log(x))),
     latex="{0}^{{{1}}}",
     kernel="power",
     doc="The power x^y; NaN for a negative base and a fractional exponent, as in IEEE 754.",

@@ -65,7 +65,13 @@ def top_removed(z: Array) -> tuple[Array, Array]:
     return top, np.sum(e, axis=-1, keepdims=True)
 
 
+def _max_forward(x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
+    _nonempty("max")(x.shape, axes=axes, keepdims=keepdims)  # a named axis may turn out to be empty
+    return np.max(x, axis=axes, keepdims=keepdims)
+
+
 def _logsumexp(x: Array, *, axes: tuple[int, ...], keepdims: bool) -> Array:
+    _nonempty("logsumexp")(x.shape, axes=axes, keepdims=keepdims)
     others = [a for a in range(x.ndim) if a not in axes]
     flat = np.transpose(x, (*others, *axes)).reshape([x.shape[a] for a in others] + [-1 if x.size else 1])
     top, rest = top_removed(flat)
@@ -98,7 +104,7 @@ _mean = declare(
 _max = declare(
     "max",
     shape=_nonempty("max"),
-    forward=lambda x, *, axes, keepdims: np.max(x, axis=axes, keepdims=keepdims),
+    forward=_max_forward,
     vjp=_max_vjp,
     latex=r"\max {0}",
     kernel="max",

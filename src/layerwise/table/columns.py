@@ -15,6 +15,7 @@ import numpy as np
 
 from layerwise.errors import ModelFileError, TableError
 from layerwise.table import plain
+from layerwise.table.detect import is_number
 from layerwise.table.frame import missing_cells, quoted
 from layerwise.types import Array
 
@@ -58,7 +59,8 @@ class NumberColumn:
     def _numbers(self, column: Array, source: str) -> Array:
         if column.dtype != object:
             return column
-        filled = ~missing_cells(column)
+        text = np.array([cell is not None and not is_number(cell) for cell in column.tolist()], dtype=bool)
+        filled = text if text.any() else ~missing_cells(column)
         if filled.any():
             row = int(np.argmax(filled))
             raise TableError(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from layerwise.errors import TableError, nearest
+from layerwise.errors import TableError
 from layerwise.table.frame import ColumnKind, check_names, finite, refused_type
 from layerwise.types import Array
 
@@ -250,9 +250,6 @@ def read_parquet_columns(connection: Any, source: str, path: str, text: Sequence
     check_names(_top_level(schema), source)
     described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?, hive_partitioning=false)", [path]).fetchall()
     names = [row[0] for row in described]
-    unknown = [name for name in text if name not in names]
-    if unknown:
-        raise TableError(f"{source} has no column {unknown[0]!r}.{nearest(unknown[0], names)}")
     kinds: dict[str, ColumnKind] = {}
     parts: list[str] = []
     for i, (name, kind) in enumerate((row[0], str(row[1])) for row in described):

@@ -49,7 +49,8 @@ def read_table(path: str | Path, text: Iterable[str] = ()) -> Table:
     ----------
     path : str or Path
     text : iterable of str
-        Columns to read as text whatever they look like (postal codes, class numbers).
+        Columns to read as text whatever they look like (postal codes, class numbers); those that are not there are
+        not missed here.
 
     Returns
     -------
@@ -142,9 +143,6 @@ def _read_delimited(connection: Any, file: Path, text: tuple[str, ...]) -> Table
     head = _look_over(file)
     layout = _layout(file, head)
     _check_header(layout)
-    unknown = [name for name in text if name not in layout.names]
-    if unknown:
-        raise TableError(f"{file.name} has no column {unknown[0]!r}.{nearest(unknown[0], layout.names)}")
     _load(connection, layout)
     _check_repeated_header(connection, layout)
     found = read_columns(
