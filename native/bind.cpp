@@ -1,0 +1,32 @@
+// The module layerwise._native. Bindings only convert; what they call knows no Python.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+
+#include "isa.h"
+
+namespace nb = nanobind;
+
+namespace lw {
+
+void bind_math(nb::module_& m);
+void bind_product(nb::module_& m);
+void bind_pool(nb::module_& m);
+
+}  // namespace lw
+
+NB_MODULE(_native, m) {
+    using namespace lw;
+    m.def(
+        "isas",
+        [] {
+            nb::list names;
+            for (int i = 0; i < isa_count; ++i) {
+                if (isa_available(static_cast<Isa>(i))) names.append(isa_name(static_cast<Isa>(i)));
+            }
+            return names;
+        },
+        "Names of the instruction sets that can run here; the last one is used unless another is asked for.");
+    bind_math(m);
+    bind_product(m);
+    bind_pool(m);
+}

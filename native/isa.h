@@ -1,0 +1,17 @@
+// The instruction sets that the kernels are compiled for, and which of them this processor has.
+#pragma once
+
+namespace lw {
+
+enum class Isa { baseline = 0, avx2 = 1, avx512 = 2 };
+constexpr int isa_count = 3;
+
+const char* isa_name(Isa isa);
+
+// Whether this build holds the set and this processor and its operating system run it.
+bool isa_available(Isa isa);
+
+// The widest one available.
+Isa best_isa();
+
+}  // namespace lw

@@ -1,0 +1,1 @@
+// placeholder until product is written
