@@ -29,18 +29,18 @@ BOUNDS = {
     "tanh": (0.8, 0.8),
     "sin": (0.51, 0.85),
     "cos": (0.51, 0.85),
-    "erf": (1.3, 1.2),
-    "erfc": (1.6, 2.9),
-    "normal_cdf": (1.7, 2.9),
+    "erf": (1.3, 1.3),
+    "erfc": (1.7, 3.1),
+    "normal_cdf": (1.8, 3.0),
     "sigmoid": (2.2, 2.2),
     "log_sigmoid": (1.7, 1.8),
     "softplus": (1.7, 1.8),
-    "log_of_cosh": (3.5, 3.7),
+    "log_of_cosh": (4.7, 4.7),
     "softsign": (1.5, 1.5),
     # z · gate: as long as the gate is a normal number
-    "silu": (3.0, 3.0),
-    "gelu": (2.5, 3.5),
-    "mish": (6.0, 6.0),
+    "silu": (3.2, 3.2),
+    "gelu": (2.5, 3.6),
+    "mish": (3.6, 3.6),
 }
 AT_MOST_TWO = ("exp", "expm1", "log", "log1p", "tanh", "erf", "sin", "cos")
 OPTIONS = {"leaky_relu": (0.01,), "elu": (1.0,), "clip": (-0.5, 0.75)}
