@@ -120,7 +120,7 @@ LW_INLINE Vector<T> log_sigmoid_v(Vector<T> z) {
 }
 
 // z · gate for a gate that goes to 0 faster than z to -∞: the limit is -0 and not -∞ · 0 = NaN.
-// Measured, where the gate is a normal number: silu 3.0 ULP, gelu 3.3, mish 3.2.
+// Measured, where the gate is a normal number: silu 3.0 ULP, gelu 3.4, mish 3.2.
 template <class T>
 LW_INLINE Vector<T> gated(Vector<T> z, Vector<T> gate) {
     return select<T>(gate == T(0), all<T>(-T(0)), z * gate);
