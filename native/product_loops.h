@@ -1,0 +1,222 @@
+// The loops around the register tile: blocks of terms, chunks of rows that stay in cache, tiles.
+//
+// Included only by *_isa.cpp. An epilogue is a class with
+//     void operator()(Vector<T> z, Size row, Size column, int count) const
+// that receives each finished vector of C once, `count` of its lanes real, and writes it. `constexpr bool in_place`
+// says whether it may be repeated for every register of a tile (a few instructions) or takes them from a buffer.
+#pragma once
+
+#include "product_pack.h"
+
+namespace lw::LW_NAMESPACE {
+
+#ifndef LW_KB
+#define LW_KB 512
+#endif
+#ifndef LW_CHUNK
+#define LW_CHUNK 96
+#endif
+// Terms of one chain; part of what is promised about bits, see product.h.
+constexpr Size term_block = LW_KB;
+// Rows (of A, or columns of A in AᵀD) whose tiles share one block of B while it is in cache: a multiple of 6 and 12.
+constexpr Size chunk_rows = LW_CHUNK;
+// Columns packed at a time by AᵀD.
+constexpr Size chunk_columns = 1024;
+
+template <class T>
+constexpr Size line = 64 / sizeof(T);
+// Rows of copies lie an odd number of cache lines apart, so that they spread over all sets of the cache.
+template <class T>
+constexpr Size copy_stride = term_block + line<T>;
+template <class T>
+constexpr Size t_copy_stride = (chunk_rows / line<T> + (chunk_rows % line<T> != 0)) / 2 * 2 * line<T> + line<T>;
+
+template <class T>
+constexpr Size workspace_size = chunk_rows * copy_stride<T>;
+template <class T>
+constexpr Size t_workspace_size = term_block * (chunk_columns + t_copy_stride<T>);
+
+template <class T>
+struct Store {
+    static constexpr bool in_place = true;
+    T* C;
+    Size ldc;
+    LW_INLINE void operator()(Vector<T> z, Size row, Size column, int n) const {
+        store_part(C + row * ldc + column, z, n);
+    }
+};
+
+struct Identity {
+    static constexpr bool in_place = true;
+    template <class V>
+    LW_INLINE V operator()(V z) const {
+        return z;
+    }
+};
+
+struct Relu {
+    static constexpr bool in_place = true;
+    template <class V>
+    LW_INLINE V operator()(V z) const {
+        return z < V{} ? V{} : z;  // NaN stays
+    }
+};
+
+template <class T, class Activation>
+struct BiasThen {
+    static constexpr bool in_place = Activation::in_place;
+    Store<T> out;
+    const T* bias;
+    Activation activation;
+    LW_INLINE void operator()(Vector<T> z, Size row, Size column, int n) const {
+        out(activation(z + load_part(bias + column, n)), row, column, n);
+    }
+};
+
+// Rows of the next tile when `left` remain: tiles as equal as possible, so that no thin one is left over.
+LW_INLINE int next_rows(Size left, int most) {
+    const Size m = static_cast<Size>(most);
+    if (left >= 2 * m) return most;
+    return static_cast<int>(left <= m ? left : (left + 1) / 2);
+}
+
+// One tile of any shape.
+template <class T, class E>
+LW_INLINE void compute(int rows, const Block& block, const Terms<T>& t, const Place<T>& p, const E& e) {
+    if constexpr (E::in_place) {
+        if (block.columns == block_width<T>) return tile_of<tile_rows(block_vectors)>(rows, t, p, e);
+    }
+    alignas(64) T buffer[most_rows * block_width<T>];
+    any_raw_tile(rows, block.vectors, t, buffer);
+    const int stride = block.lanes < width<T> ? width<T> : block.lanes;
+    finish(buffer, static_cast<Size>(stride), rows, block.columns, p, e);
+}
+
+// C[rows, blocks] = A[rows, :] · B[:, blocks] through e. Sums over more than one block of terms wait in
+// partial (M, N), which may be where e writes.
+template <class T, class E>
+void multiply(const T* A, Size lda, const T* packed, Size K, Size N, Size first_row, Size last_row, Size first_block,
+              Size last_block, T* partial, Size ldp, T* workspace, bool copy, const E& e) {
+    for (Size row = first_row; row < last_row; row += chunk_rows) {
+        const Size rows = last_row - row < chunk_rows ? last_row - row : chunk_rows;
+        for (Size k = 0; k == 0 || k < K; k += term_block) {
+            const Size terms = K - k < term_block ? K - k : term_block;
+            const T* a = A + row * lda + k;
+            Size a_row = lda;
+            if (copy) {
+                for (Size r = 0; r < rows; ++r) {
+                    __builtin_memcpy(workspace + r * copy_stride<T>, a + r * lda, terms * sizeof(T));
+                }
+                a = workspace;
+                a_row = copy_stride<T>;
+            }
+            for (Size j = first_block; j < last_block; ++j) {
+                const Block block = block_at<T>(N, j);
+                const Size lanes = static_cast<Size>(block.lanes);
+                const int most = tile_rows(block.vectors == 0 ? 1 : block.vectors);
+                const T* const b = packed + block.first * K + k * lanes;
+                for (Size r = 0; r < rows;) {
+                    const int now = next_rows(rows - r, most);
+                    compute<T>(now, block, {a + r * a_row, a_row, 1, b, lanes, terms},
+                               {row + r, block.first, partial, ldp, k == 0, k + terms == K}, e);
+                    r += static_cast<Size>(now);
+                }
+            }
+        }
+    }
+}
+
+// Where the tiles of AᵀD take their terms: X (K, p) gives vectors, Y (K, q) single elements. With few columns in D the
+// roles are exchanged, Cᵀ = DᵀA, and the tile is transposed on its way out; no sum changes.
+template <class T, bool exchanged, class E>
+LW_INLINE void t_compute(int rows, const Block& block, const Terms<T>& t, Size x, Size y, Place<T> p, const E& e) {
+    if constexpr (!exchanged) {
+        p.row = y;
+        p.column = x;
+        compute(rows, block, t, p, e);
+    } else {
+        constexpr int stride = most_rows < width<T> ? width<T> : (most_rows + width<T> - 1) / width<T> * width<T>;
+        alignas(64) T buffer[most_rows * block_width<T>];
+        alignas(64) T turned[block_width<T> * stride];
+        any_raw_tile(rows, block.vectors, t, buffer);
+        const int lanes = block.lanes < width<T> ? width<T> : block.lanes;
+        for (int c = 0; c < block.columns; ++c) {
+            for (int r = 0; r < rows; ++r) turned[c * stride + r] = buffer[r * lanes + c];
+            for (int r = rows; r < (rows + width<T> - 1) / width<T> * width<T>; ++r) turned[c * stride + r] = 0;
+        }
+        p.row = x;
+        p.column = y;
+        finish(turned, static_cast<Size>(stride), block.columns, rows, p, e);
+    }
+}
+
+template <class T, bool exchanged, class E>
+void t_loops(const T* X, Size ldx, Size x_first, Size x_last, const T* Y, Size ldy, Size y_first, Size y_last, Size K,
+             T* partial, Size ldp, T* workspace, bool pack_x, bool copy_y, const E& e) {
+    T* const y_copy = workspace + term_block * chunk_columns;
+    for (Size k = 0; k == 0 || k < K; k += term_block) {
+        const Size terms = K - k < term_block ? K - k : term_block;
+        for (Size xc = x_first; xc < x_last; xc += chunk_columns) {
+            const Size nx = x_last - xc < chunk_columns ? x_last - xc : chunk_columns;
+            const Size blocks = block_count<T>(nx);
+            for (Size j = 0; j < blocks; ++j) {
+                const Block block = block_at<T>(nx, j);
+                if (!pack_x && block.columns == block_width<T>) continue;
+                pack_block(X + k * ldx + xc + block.first, ldx, terms, block, workspace + block.first * term_block);
+            }
+            for (Size yc = y_first; yc < y_last; yc += chunk_rows) {
+                const Size ny = y_last - yc < chunk_rows ? y_last - yc : chunk_rows;
+                const T* a = Y + k * ldy + yc;
+                Size a_k = ldy;
+                if (copy_y) {
+                    for (Size i = 0; i < terms; ++i) {
+                        __builtin_memcpy(y_copy + i * t_copy_stride<T>, a + i * ldy, ny * sizeof(T));
+                    }
+                    a = y_copy;
+                    a_k = t_copy_stride<T>;
+                }
+                for (Size j = 0; j < blocks; ++j) {
+                    const Block block = block_at<T>(nx, j);
+                    const T* b = workspace + block.first * term_block;
+                    Size b_k = static_cast<Size>(block.lanes);
+                    if (!pack_x && block.columns == block_width<T>) {
+                        b = X + k * ldx + xc + block.first;
+                        b_k = ldx;
+                    }
+                    const int most = tile_rows(block.vectors == 0 ? 1 : block.vectors);
+                    for (Size r = 0; r < ny;) {
+                        const int now = next_rows(ny - r, most);
+                        t_compute<T, exchanged>(now, block, {a + r, 1, a_k, b, b_k, terms}, xc + block.first, yc + r,
+                                                {0, 0, partial, ldp, k == 0, k + terms == K}, e);
+                        r += static_cast<Size>(now);
+                    }
+                }
+            }
+        }
+    }
+}
+
+extern "C" int lw_tune[4];
+
+// Lanes that n columns are padded to.
+template <class T>
+LW_INLINE Size padded(Size n) {
+    return n == 0 ? 0 : packed_size<T>(1, n);
+}
+
+// C[rows, columns] = A[:, rows]ᵀ · D[:, columns] through e; partial as in multiply.
+template <class T, class E>
+void t_multiply(const T* A, Size lda, Size first_row, Size last_row, const T* D, Size ldd, Size first_column,
+                Size last_column, Size K, T* partial, Size ldp, T* workspace, const E& e) {
+    const Size rows = last_row - first_row, columns = last_column - first_column;
+    const bool pack_x = lw_tune[1], copy_y = lw_tune[2];
+    if (columns < block_width<T> && padded<T>(rows) * columns < padded<T>(columns) * rows) {
+        t_loops<T, true>(A, lda, first_row, last_row, D, ldd, first_column, last_column, K, partial, ldp, workspace,
+                         pack_x, copy_y, e);
+    } else {
+        t_loops<T, false>(D, ldd, first_column, last_column, A, lda, first_row, last_row, K, partial, ldp, workspace,
+                          pack_x, copy_y, e);
+    }
+}
+
+}  // namespace lw::LW_NAMESPACE
