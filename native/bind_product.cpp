@@ -9,9 +9,11 @@
 #include <chrono>
 #include <ctime>
 #include <memory>
+#include <cstdint>
 #include <new>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "product.h"
@@ -23,7 +25,6 @@ namespace {
 
 using Array = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
 using Name = std::optional<std::string>;
-using Range = std::optional<std::pair<std::size_t, std::size_t>>;
 
 Isa isa_of(const Name& name) {
     if (!name) return best_isa();
@@ -89,7 +90,7 @@ nb::object multiply(const Array& a, const Array& b, const T* bias, bool relu, Is
     const Products<T>& kernels = products<T>(isa);
     T* C;
     nb::object result = new_matrix<T>(M, N, C);
-    Buffer<T> packed(kernels.packed_size(K, N)), workspace(kernels.workspace);
+    Buffer<T> packed(kernels.packed_size(K, N));
     const T *A = static_cast<const T*>(a.data()), *B = static_cast<const T*>(b.data());
     nb::gil_scoped_release released;
     const std::size_t blocks = kernels.block_count(N);
@@ -99,8 +100,7 @@ nb::object multiply(const Array& a, const Array& b, const T* bias, bool relu, Is
         kernels.pack(B, N, K, N, 0, blocks, packed.data());
     }
     const Epilogue epilogue = !bias ? Epilogue::none : relu ? Epilogue::bias_relu : Epilogue::bias;
-    kernels.multiply(
-        {A, K, packed.data(), K, N, 0, M, 0, blocks, bias, epilogue, C, N, workspace.data()});
+    kernels.multiply({A, K, packed.data(), K, N, 0, M, 0, blocks, bias, epilogue, C, N});
     return result;
 }
 
@@ -161,6 +161,57 @@ nb::object t_matmul(const Array& a, const Array& b, const Name& isa) {
     return t_multiply<float>(a, b, isa_of(isa));
 }
 
+// Rows of a matrix that may lie apart.
+using Rows = nb::ndarray<nb::ro, nb::ndim<2>, nb::device::cpu>;
+using Output = nb::ndarray<nb::ndim<2>, nb::device::cpu>;
+using Cuts = std::vector<std::size_t>;
+
+std::size_t leading(const auto& x, const char* name) {
+    const bool fits = x.stride(1) == 1 || x.shape(1) <= 1;
+    if (!fits || (x.shape(0) > 1 && x.stride(0) < static_cast<std::int64_t>(x.shape(1)))) {
+        throw nb::value_error((std::string(name) + " must have its columns side by side.").c_str());
+    }
+    return x.shape(0) > 1 ? static_cast<std::size_t>(x.stride(0)) : x.shape(1);
+}
+
+void check_cuts(const Cuts& cuts, std::size_t end, const char* name) {
+    if (!cuts.empty() && cuts.back() <= end && std::is_sorted(cuts.begin(), cuts.end())) return;
+    throw nb::value_error((std::string(name) + " must rise, and end at " + std::to_string(end) + " or before.").c_str());
+}
+
+template <class T>
+void multiply_parts(const std::string& kind, const Rows& a, const Rows& b, Output& c, const Cuts& rows,
+                    const Cuts& columns, Isa isa) {
+    const Products<T>& kernels = products<T>(isa);
+    const bool left = kind == "t_matmul", right = kind == "matmul_t";
+    if (!left && !right && kind != "matmul") {
+        throw nb::value_error(("kind must be matmul, matmul_t or t_matmul; got " + kind + ".").c_str());
+    }
+    const std::size_t M = a.shape(left), K = a.shape(!left), N = b.shape(!right);
+    if (b.shape(right) != K || c.shape(0) != M || c.shape(1) != N) throw nb::value_error("shapes do not fit.");
+    const std::size_t lda = leading(a, "a"), ldb = leading(b, "b"), ldc = leading(c, "c");
+    const std::size_t blocks = kernels.block_count(N);
+    check_cuts(rows, M, "row_cuts");
+    check_cuts(columns, left ? N : blocks, "column_cuts");
+    Buffer<T> packed(kernels.packed_size(K, N)), workspace(kernels.t_workspace);
+    const T *A = static_cast<const T*>(a.data()), *B = static_cast<const T*>(b.data());
+    T* const C = static_cast<T*>(c.data());
+    nb::gil_scoped_release released;
+    for (std::size_t j = 0; j + 1 < columns.size(); ++j) {
+        if (right) kernels.pack_transposed(B, ldb, K, N, columns[j], columns[j + 1], packed.data());
+        if (!left && !right) kernels.pack(B, ldb, K, N, columns[j], columns[j + 1], packed.data());
+        for (std::size_t i = 0; i + 1 < rows.size(); ++i) {
+            if (left) {
+                kernels.t_multiply({A, lda, B, ldb, K, rows[i], rows[i + 1], columns[j], columns[j + 1], C, ldc,
+                                    workspace.data()});
+            } else {
+                kernels.multiply({A, lda, packed.data(), K, N, rows[i], rows[i + 1], columns[j], columns[j + 1],
+                                  nullptr, Epilogue::none, C, ldc});
+            }
+        }
+    }
+}
+
 // Seconds of this thread on a core: what other processes take from the machine does not count.
 double now() {
 #if defined(CLOCK_THREAD_CPUTIME_ID)
@@ -216,7 +267,7 @@ nb::dict time_product(const std::string& kind, std::size_t M, std::size_t K, std
     const std::size_t a_columns = left ? M : K, lda = std::max(stride, a_columns), ldb = right ? K : N;
     const std::size_t a_size = (left ? K : M) * lda, b_size = K * N;
     Buffer<T> A(a_size), B(b_size), C(M * N), packed(kernels.packed_size(K, N));
-    Buffer<T> workspace(std::max(kernels.workspace, kernels.t_workspace));
+    Buffer<T> workspace(kernels.t_workspace);
     for (std::size_t i = 0; i < a_size; ++i) A.data()[i] = static_cast<T>(i % 1009) / 1009 - T(0.5);
     for (std::size_t i = 0; i < b_size; ++i) B.data()[i] = static_cast<T>(i % 1013) / 1013 - T(0.5);
     std::vector<double> peaks, rates, packing;
@@ -232,7 +283,7 @@ nb::dict time_product(const std::string& kind, std::size_t M, std::size_t K, std
                 kernels.t_multiply({A.data(), lda, B.data(), ldb, K, 0, M, 0, N, C.data(), N, workspace.data()});
             } else {
                 kernels.multiply({A.data(), lda, packed.data(), K, N, 0, M, 0, blocks, nullptr, Epilogue::none,
-                                  C.data(), N, workspace.data()});
+                                  C.data(), N});
             }
         };
         pack();
@@ -265,6 +316,27 @@ void bind_product(nb::module_& m) {
           "a (M, K) · b (K, N) + bias (N,), then max(·, 0) if relu.");
     m.def("matmul_t", &matmul_t, "a"_a, "b"_a, "isa"_a = nb::none(), "a (M, K) · bᵀ, b (N, K).");
     m.def("t_matmul", &t_matmul, "a"_a, "b"_a, "isa"_a = nb::none(), "aᵀ · b, a (K, M), b (K, N).");
+    m.def(
+        "multiply_parts",
+        [](const std::string& kind, const Rows& a, const Rows& b, Output c, const Cuts& row_cuts,
+           const Cuts& column_cuts, const Name& isa) {
+            if (a.dtype() != b.dtype() || a.dtype() != c.dtype()) throw nb::type_error("dtypes must be equal.");
+            if (a.dtype() == nb::dtype<double>()) {
+                multiply_parts<double>(kind, a, b, c, row_cuts, column_cuts, isa_of(isa));
+            } else if (a.dtype() == nb::dtype<float>()) {
+                multiply_parts<float>(kind, a, b, c, row_cuts, column_cuts, isa_of(isa));
+            } else {
+                throw nb::type_error("dtype must be float32 or float64.");
+            }
+        },
+        "kind"_a, "a"_a, "b"_a, "c"_a, "row_cuts"_a, "column_cuts"_a, "isa"_a = nb::none(),
+        "The product into c, one call for each rectangle between the cuts, as threads would share it. column_cuts "
+        "count blocks (columns for t_matmul). Rows of a, b and c may lie apart.");
+    m.def(
+        "product_block", [](const std::string& dtype, const Name& isa) {
+            return is_double(dtype) ? products<double>(isa_of(isa)).block : products<float>(isa_of(isa)).block;
+        },
+        "dtype"_a, "isa"_a = nb::none(), "Columns of a block of a packed operand.");
     m.def(
         "fma_peak",
         [](const std::string& dtype, const Name& isa) {

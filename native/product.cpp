@@ -35,6 +35,3 @@ const Products<double>& products<double>(Isa isa) {
 }
 
 }  // namespace lw
-extern "C" {
-__attribute__((visibility("default"))) int lw_tune[4] = {0, 1, 0, 0};
-}

@@ -33,7 +33,6 @@ struct Product {
     Epilogue epilogue;
     T* C;
     std::size_t ldc;
-    T* workspace;  // `workspace` elements
 };
 
 // C[rows, columns] = A[:, rows]ᵀ · D[:, columns]. A (K, M), D (K, N), C (M, N): the sum runs over the rows of both.
@@ -55,8 +54,7 @@ template <class T>
 struct Products {
     std::size_t block;        // columns of a full block
     std::size_t tile_rows;    // rows of a full tile: a range of rows is fastest as a multiple of it
-    std::size_t workspace;    // elements that `multiply` needs, whatever the shape
-    std::size_t t_workspace;  // the same for `t_multiply`
+    std::size_t t_workspace;  // elements that `t_multiply` needs, whatever the shape; `multiply` needs none
     std::size_t fma_loop_flops;
 
     std::size_t (*block_count)(std::size_t N);

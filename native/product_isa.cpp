@@ -8,7 +8,7 @@ template <class T>
 void multiply_with(const Product<T>& p) {
     const auto run = [&p](const auto& e) {
         multiply(p.A, p.lda, p.packed, p.K, p.N, p.first_row, p.last_row, p.first_block, p.last_block, p.C, p.ldc,
-                 p.workspace, lw_tune[0] != 0, e);
+                 e);
     };
     const Store<T> out{p.C, p.ldc};
     switch (p.epilogue) {
@@ -74,7 +74,6 @@ template <class T>
 constexpr Products<T> table = {
     block_width<T>,
     tile_rows(block_vectors),
-    workspace_size<T>,
     t_workspace_size<T>,
     2 * fma_rows * block_vectors * width<T>,
     block_count<T>,

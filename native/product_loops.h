@@ -10,31 +10,18 @@
 
 namespace lw::LW_NAMESPACE {
 
-#ifndef LW_KB
-#define LW_KB 512
-#endif
-#ifndef LW_CHUNK
-#define LW_CHUNK 96
-#endif
 // Terms of one chain; part of what is promised about bits, see product.h.
-constexpr Size term_block = LW_KB;
+constexpr Size term_block = 512;
 // Rows (of A, or columns of A in AᵀD) whose tiles share one block of B while it is in cache: a multiple of 6 and 12.
-constexpr Size chunk_rows = LW_CHUNK;
+constexpr Size chunk_rows = 96;
 // Columns packed at a time by AᵀD.
 constexpr Size chunk_columns = 1024;
 
+// Copied rows lie an odd number of cache lines apart, so that they spread over all sets of the cache.
 template <class T>
-constexpr Size line = 64 / sizeof(T);
-// Rows of copies lie an odd number of cache lines apart, so that they spread over all sets of the cache.
+constexpr Size copy_stride = chunk_rows + (chunk_rows * sizeof(T) / 64 % 2 == 0 ? 64 / sizeof(T) : 0);
 template <class T>
-constexpr Size copy_stride = term_block + line<T>;
-template <class T>
-constexpr Size t_copy_stride = (chunk_rows / line<T> + (chunk_rows % line<T> != 0)) / 2 * 2 * line<T> + line<T>;
-
-template <class T>
-constexpr Size workspace_size = chunk_rows * copy_stride<T>;
-template <class T>
-constexpr Size t_workspace_size = term_block * (chunk_columns + t_copy_stride<T>);
+constexpr Size t_workspace_size = term_block * (chunk_columns + copy_stride<T>);
 
 template <class T>
 struct Store {
@@ -93,31 +80,23 @@ LW_INLINE void compute(int rows, const Block& block, const Terms<T>& t, const Pl
 }
 
 // C[rows, blocks] = A[rows, :] · B[:, blocks] through e. Sums over more than one block of terms wait in
-// partial (M, N), which may be where e writes.
+// partial (M, N), which may be where e writes. A is read in place: a copy of each chunk was 1 to 6 % slower at every
+// shape tried, also where rows lie 8 KB apart, since six rows a tile leave two ways of each set free.
 template <class T, class E>
 void multiply(const T* A, Size lda, const T* packed, Size K, Size N, Size first_row, Size last_row, Size first_block,
-              Size last_block, T* partial, Size ldp, T* workspace, bool copy, const E& e) {
+              Size last_block, T* partial, Size ldp, const E& e) {
     for (Size row = first_row; row < last_row; row += chunk_rows) {
         const Size rows = last_row - row < chunk_rows ? last_row - row : chunk_rows;
         for (Size k = 0; k == 0 || k < K; k += term_block) {
             const Size terms = K - k < term_block ? K - k : term_block;
-            const T* a = A + row * lda + k;
-            Size a_row = lda;
-            if (copy) {
-                for (Size r = 0; r < rows; ++r) {
-                    __builtin_memcpy(workspace + r * copy_stride<T>, a + r * lda, terms * sizeof(T));
-                }
-                a = workspace;
-                a_row = copy_stride<T>;
-            }
             for (Size j = first_block; j < last_block; ++j) {
                 const Block block = block_at<T>(N, j);
                 const Size lanes = static_cast<Size>(block.lanes);
-                const int most = tile_rows(block.vectors == 0 ? 1 : block.vectors);
                 const T* const b = packed + block.first * K + k * lanes;
+                const int most = tile_rows(block.vectors == 0 ? 1 : block.vectors);
                 for (Size r = 0; r < rows;) {
                     const int now = next_rows(rows - r, most);
-                    compute<T>(now, block, {a + r * a_row, a_row, 1, b, lanes, terms},
+                    compute<T>(now, block, {A + (row + r) * lda + k, lda, 1, b, lanes, terms},
                                {row + r, block.first, partial, ldp, k == 0, k + terms == K}, e);
                     r += static_cast<Size>(now);
                 }
@@ -152,16 +131,22 @@ LW_INLINE void t_compute(int rows, const Block& block, const Terms<T>& t, Size x
 
 template <class T, bool exchanged, class E>
 void t_loops(const T* X, Size ldx, Size x_first, Size x_last, const T* Y, Size ldy, Size y_first, Size y_last, Size K,
-             T* partial, Size ldp, T* workspace, bool pack_x, bool copy_y, const E& e) {
+             T* partial, Size ldp, T* workspace, const E& e) {
+    // A page between rows puts them all into the same few sets of the cache. Else a packed X pays for itself when
+    // many tiles read it, a copied Y does not.
+    const Size nq = y_last - y_first, np = x_last - x_first;
+    const bool pack_x = nq >= 384 || (ldx * sizeof(T) % 4096 == 0 && nq >= 48);
+    const bool copy_y = ldy * sizeof(T) % 4096 == 0 && np >= 4 * block_width<T>;
     T* const y_copy = workspace + term_block * chunk_columns;
     for (Size k = 0; k == 0 || k < K; k += term_block) {
         const Size terms = K - k < term_block ? K - k : term_block;
         for (Size xc = x_first; xc < x_last; xc += chunk_columns) {
             const Size nx = x_last - xc < chunk_columns ? x_last - xc : chunk_columns;
             const Size blocks = block_count<T>(nx);
-            for (Size j = 0; j < blocks; ++j) {
-                const Block block = block_at<T>(nx, j);
-                if (!pack_x && block.columns == block_width<T>) continue;
+            if (pack_x) {
+                pack_rows(X + k * ldx + xc, ldx, terms, nx, workspace, term_block);
+            } else if (nx % block_width<T> != 0) {
+                const Block block = block_at<T>(nx, blocks - 1);
                 pack_block(X + k * ldx + xc + block.first, ldx, terms, block, workspace + block.first * term_block);
             }
             for (Size yc = y_first; yc < y_last; yc += chunk_rows) {
@@ -170,10 +155,10 @@ void t_loops(const T* X, Size ldx, Size x_first, Size x_last, const T* Y, Size l
                 Size a_k = ldy;
                 if (copy_y) {
                     for (Size i = 0; i < terms; ++i) {
-                        __builtin_memcpy(y_copy + i * t_copy_stride<T>, a + i * ldy, ny * sizeof(T));
+                        __builtin_memcpy(y_copy + i * copy_stride<T>, a + i * ldy, ny * sizeof(T));
                     }
                     a = y_copy;
-                    a_k = t_copy_stride<T>;
+                    a_k = copy_stride<T>;
                 }
                 for (Size j = 0; j < blocks; ++j) {
                     const Block block = block_at<T>(nx, j);
@@ -196,8 +181,6 @@ void t_loops(const T* X, Size ldx, Size x_first, Size x_last, const T* Y, Size l
     }
 }
 
-extern "C" int lw_tune[4];
-
 // Lanes that n columns are padded to.
 template <class T>
 LW_INLINE Size padded(Size n) {
@@ -209,13 +192,12 @@ template <class T, class E>
 void t_multiply(const T* A, Size lda, Size first_row, Size last_row, const T* D, Size ldd, Size first_column,
                 Size last_column, Size K, T* partial, Size ldp, T* workspace, const E& e) {
     const Size rows = last_row - first_row, columns = last_column - first_column;
-    const bool pack_x = lw_tune[1], copy_y = lw_tune[2];
     if (columns < block_width<T> && padded<T>(rows) * columns < padded<T>(columns) * rows) {
         t_loops<T, true>(A, lda, first_row, last_row, D, ldd, first_column, last_column, K, partial, ldp, workspace,
-                         pack_x, copy_y, e);
+                         e);
     } else {
         t_loops<T, false>(D, ldd, first_column, last_column, A, lda, first_row, last_row, K, partial, ldp, workspace,
-                          pack_x, copy_y, e);
+                          e);
     }
 }
 

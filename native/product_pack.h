@@ -47,18 +47,38 @@ void pack_block(const T* B, Size ldb, Size K, const Block& block, T* packed) {
         }
         return;
     }
+    const int whole = block.columns / w * w, rest = block.columns - whole;
+    const int lanes = block.lanes < w ? block.lanes : w;
     for (Size k = 0; k < K; ++k) {
-        for (int c = 0; c < block.lanes; c += w) {
-            const int left = block.columns - c, lanes = block.lanes - c;
-            store_part(packed + c, load_part(B + c, left < w ? left : w), lanes < w ? lanes : w);
-        }
+        for (int c = 0; c < whole; c += w) store(packed + c, load(B + c));
+        if (rest > 0) store_part(packed + whole, load_part(B + whole, rest), lanes);
         B += ldb;
         packed += block.lanes;
     }
 }
 
+// All blocks of K rows, whole rows at a time: each row is read from end to end, for the prefetcher and the page table.
+// Block j goes to packed + (first column) · stride.
+template <class T>
+void pack_rows(const T* B, Size ldb, Size K, Size N, T* packed, Size stride) {
+    const Size full = N / block_width<T>;
+    for (Size k = 0; k < K; ++k) {
+        const T* const from = B + k * ldb;
+        for (Size j = 0; j < full; ++j) {
+            T* const to = packed + (j * stride + k) * block_width<T>;
+#pragma GCC unroll 4
+            for (int c = 0; c < block_width<T>; c += width<T>) store(to + c, load(from + j * block_width<T> + c));
+        }
+    }
+    if (N % block_width<T> != 0) {
+        const Block block = block_at<T>(N, full);
+        pack_block(B + block.first, ldb, K, block, packed + block.first * stride);
+    }
+}
+
 template <class T>
 void pack(const T* B, Size ldb, Size K, Size N, Size first, Size last, T* packed) {
+    if (first == 0 && last == block_count<T>(N)) return pack_rows(B, ldb, K, N, packed, K);
     for (Size j = first; j < last; ++j) {
         const Block block = block_at<T>(N, j);
         pack_block(B + block.first, ldb, K, block, packed + block.first * K);

@@ -48,6 +48,15 @@ LW_INLINE Half<double>::Vector fma(Half<double>::Vector a, Half<double>::Vector 
 }
 #endif
 
+#if LW_ISA == 1
+LW_INLINE __m256i first_lanes(const float*, int n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+LW_INLINE __m256i first_lanes(const double*, int n) {
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+#endif
+
 // The first n of width elements, 0 < n ≤ width, without touching the others. (load_first and store_first of simd.h
 // call memcpy when n is not a constant.)
 template <class T>
@@ -58,6 +67,12 @@ LW_INLINE Vector<T> load_part(const T* p, int n) {
         return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p);
     } else {
         return _mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << n) - 1), p);
+    }
+#elif LW_ISA == 1
+    if constexpr (sizeof(T) == 4) {
+        return _mm256_maskload_ps(p, first_lanes(p, n));
+    } else {
+        return _mm256_maskload_pd(p, first_lanes(p, n));
     }
 #else
     T lanes[width<T>] = {};
@@ -74,6 +89,12 @@ LW_INLINE void store_part(T* p, Vector<T> v, int n) {
         _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), v);
     } else {
         _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << n) - 1), v);
+    }
+#elif LW_ISA == 1
+    if constexpr (sizeof(T) == 4) {
+        _mm256_maskstore_ps(p, first_lanes(p, n), v);
+    } else {
+        _mm256_maskstore_pd(p, first_lanes(p, n), v);
     }
 #else
     T lanes[width<T>];
@@ -137,6 +158,15 @@ __attribute__((noinline)) void tile(const Terms<T>& t, const Place<T>& p, const 
     constexpr int w = width<T>;
     Vector<T> sum[R][block_vectors];
     T* const partial = p.partial + p.row * p.ldp + p.column;
+    // The lines of C, while the sums run: 2 % of a large product; a small one has them in cache.
+    if (!p.first || t.K >= 256) {
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+            for (int c = 0; c < block_width<T>; c += 64 / static_cast<int>(sizeof(T))) {
+                __builtin_prefetch(partial + static_cast<Size>(r) * p.ldp + c, 1, 3);
+            }
+        }
+    }
     accumulate(t, sum);
     if (!p.first) {
 #pragma GCC unroll 16
