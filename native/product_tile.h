@@ -24,8 +24,8 @@ constexpr int tile_rows(int vectors) { return vectors == 2 ? 6 : 12; }
 
 // Blocks of at most half a vector use half vectors where that runs two at a time (AVX-512 on many processors).
 constexpr bool half_vectors = LW_ISA == 2;
-// A block of B comes from memory while the one before it is used. With 64-byte vectors enough loads are under way
-// without help; narrower ones gain up to 15 % where B is larger than the second cache.
+// A block of B comes from memory while the one before it is used. Measured on Zen 4 at
+// 512 × 2048 × 2048: 8 to 16 points of the peak with AVX2, none with AVX-512.
 constexpr bool fetches_ahead = LW_ISA != 2;
 constexpr int most_rows = 12;
 template <class T>
@@ -169,7 +169,7 @@ __attribute__((noinline)) void tile(const Terms<T>& t, const Place<T>& p, const 
     constexpr int w = width<T>;
     Vector<T> sum[R][block_vectors];
     T* const partial = p.partial + p.row * p.ldp + p.column;
-    // The lines of C, while the sums run: 2 % of a large product; a small one has them in cache.
+    // The lines of C, while the sums run: about 2 points in large products; small ones lost 1.
     if (!p.first || t.K >= 256) {
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
