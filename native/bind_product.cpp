@@ -1,9 +1,362 @@
+// Products for tests and benchmarks; the engine calls the functions of product.h itself.
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <memory>
+#include <cstdint>
+#include <new>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "product.h"
 
 namespace nb = nanobind;
 
 namespace lw {
+namespace {
 
-void bind_product(nb::module_&) {}
+using Array = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
+using Name = std::optional<std::string>;
+
+Isa isa_of(const Name& name) {
+    if (!name) return best_isa();
+    std::string names;
+    for (int i = 0; i < isa_count; ++i) {
+        const Isa isa = static_cast<Isa>(i);
+        if (!isa_available(isa)) continue;
+        if (*name == isa_name(isa)) return isa;
+        names += std::string(names.empty() ? "" : ", ") + isa_name(isa);
+    }
+    throw nb::value_error(("isa must be one of " + names + " on this machine; got " + *name + ".").c_str());
+}
+
+std::string shape_of(const Array& x) {
+    std::string s = "(";
+    for (std::size_t i = 0; i < x.ndim(); ++i) s += (i ? ", " : "") + std::to_string(x.shape(i));
+    return s + (x.ndim() == 1 ? ",)" : ")");
+}
+
+void check_matrix(const Array& x, const char* name) {
+    if (x.ndim() == 2) return;
+    throw nb::value_error((std::string(name) + " must be a matrix; got shape " + shape_of(x) + ".").c_str());
+}
+
+// Memory on a cache line, not initialised.
+template <class T>
+class Buffer {
+public:
+    explicit Buffer(std::size_t size) : size_(size), data_(static_cast<T*>(::operator new[](bytes(), alignment))) {}
+    Buffer(Buffer&& other) noexcept : size_(other.size_), data_(std::exchange(other.data_, nullptr)) {}
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+    Buffer& operator=(Buffer&&) = delete;
+    ~Buffer() { ::operator delete[](data_, alignment); }
+    T* data() const { return data_; }
+
+private:
+    static constexpr std::align_val_t alignment{64};
+    std::size_t bytes() const { return std::max<std::size_t>(size_, 1) * sizeof(T); }
+    std::size_t size_;
+    T* data_;
+};
+
+template <class T>
+nb::object new_matrix(std::size_t rows, std::size_t columns, T*& data) {
+    auto owner = std::make_unique<Buffer<T>>(rows * columns);
+    data = owner->data();
+    nb::capsule capsule(owner.get(), [](void* p) noexcept { delete static_cast<Buffer<T>*>(p); });
+    owner.release();
+    return nb::ndarray<nb::numpy, T, nb::ndim<2>>(data, {rows, columns}, capsule).cast();
+}
+
+enum class Kind { plain, transposed_right, transposed_left };
+
+[[noreturn]] void refuse(const Array& a, const Array& b, const char* rule) {
+    throw nb::value_error(
+        ("shapes do not fit: a " + shape_of(a) + ", b " + shape_of(b) + "; expected " + rule + ".").c_str());
+}
+
+template <class T>
+nb::object multiply(const Array& a, const Array& b, const T* bias, bool relu, Isa isa, bool transposed) {
+    const std::size_t M = a.shape(0), K = a.shape(1), N = b.shape(transposed ? 0 : 1);
+    const Products<T>& kernels = products<T>(isa);
+    T* C;
+    nb::object result = new_matrix<T>(M, N, C);
+    Buffer<T> packed(kernels.packed_size(K, N));
+    const T *A = static_cast<const T*>(a.data()), *B = static_cast<const T*>(b.data());
+    nb::gil_scoped_release released;
+    const std::size_t blocks = kernels.block_count(N);
+    if (transposed) {
+        kernels.pack_transposed(B, K, K, N, 0, blocks, packed.data());
+    } else {
+        kernels.pack(B, N, K, N, 0, blocks, packed.data());
+    }
+    const Epilogue epilogue = !bias ? Epilogue::none : relu ? Epilogue::bias_relu : Epilogue::bias;
+    kernels.multiply({A, K, packed.data(), K, N, 0, M, 0, blocks, bias, epilogue, C, N});
+    return result;
+}
+
+template <class T>
+nb::object t_multiply(const Array& a, const Array& d, Isa isa) {
+    const std::size_t K = a.shape(0), M = a.shape(1), N = d.shape(1);
+    const Products<T>& kernels = products<T>(isa);
+    T* C;
+    nb::object result = new_matrix<T>(M, N, C);
+    Buffer<T> workspace(kernels.t_workspace);
+    const T *A = static_cast<const T*>(a.data()), *D = static_cast<const T*>(d.data());
+    nb::gil_scoped_release released;
+    kernels.t_multiply({A, M, D, N, K, 0, M, 0, N, C, N, workspace.data()});
+    return result;
+}
+
+bool is_double(const Array& a, const Array& b) {
+    if (a.dtype() == b.dtype()) {
+        if (a.dtype() == nb::dtype<double>()) return true;
+        if (a.dtype() == nb::dtype<float>()) return false;
+    }
+    throw nb::type_error("a and b must both be float32 or both be float64.");
+}
+
+nb::object matmul(const Array& a, const Array& b, const std::optional<Array>& bias, const Name& isa, bool relu) {
+    check_matrix(a, "a");
+    check_matrix(b, "b");
+    const bool wide = is_double(a, b);
+    if (a.shape(1) != b.shape(0)) refuse(a, b, "(M, K) and (K, N)");
+    if (bias) {
+        if (bias->dtype() != a.dtype()) throw nb::type_error("bias must have the dtype of a and b.");
+        if (bias->ndim() != 1 || bias->shape(0) != b.shape(1)) {
+            throw nb::value_error(("bias must have shape (" + std::to_string(b.shape(1)) + ",), one value for each "
+                                   "column of b; got " + shape_of(*bias) + ".").c_str());
+        }
+    }
+    if (relu && !bias) throw nb::value_error("relu needs a bias.");
+    const void* row = bias ? bias->data() : nullptr;
+    if (wide) return multiply(a, b, static_cast<const double*>(row), relu, isa_of(isa), false);
+    return multiply(a, b, static_cast<const float*>(row), relu, isa_of(isa), false);
+}
+
+nb::object matmul_t(const Array& a, const Array& b, const Name& isa) {
+    check_matrix(a, "a");
+    check_matrix(b, "b");
+    const bool wide = is_double(a, b);
+    if (a.shape(1) != b.shape(1)) refuse(a, b, "(M, K) and (N, K)");
+    if (wide) return multiply<double>(a, b, nullptr, false, isa_of(isa), true);
+    return multiply<float>(a, b, nullptr, false, isa_of(isa), true);
+}
+
+nb::object t_matmul(const Array& a, const Array& b, const Name& isa) {
+    check_matrix(a, "a");
+    check_matrix(b, "b");
+    const bool wide = is_double(a, b);
+    if (a.shape(0) != b.shape(0)) refuse(a, b, "(K, M) and (K, N)");
+    if (wide) return t_multiply<double>(a, b, isa_of(isa));
+    return t_multiply<float>(a, b, isa_of(isa));
+}
+
+// Rows of a matrix that may lie apart.
+using Rows = nb::ndarray<nb::ro, nb::ndim<2>, nb::device::cpu>;
+using Output = nb::ndarray<nb::ndim<2>, nb::device::cpu>;
+using Cuts = std::vector<std::size_t>;
+
+std::size_t leading(const auto& x, const char* name) {
+    const bool fits = x.stride(1) == 1 || x.shape(1) <= 1;
+    if (!fits || (x.shape(0) > 1 && x.stride(0) < static_cast<std::int64_t>(x.shape(1)))) {
+        throw nb::value_error((std::string(name) + " must have its columns side by side.").c_str());
+    }
+    return x.shape(0) > 1 ? static_cast<std::size_t>(x.stride(0)) : x.shape(1);
+}
+
+void check_cuts(const Cuts& cuts, std::size_t end, const char* name) {
+    if (!cuts.empty() && cuts.back() <= end && std::is_sorted(cuts.begin(), cuts.end())) return;
+    throw nb::value_error((std::string(name) + " must rise, and end at " + std::to_string(end) + " or before.").c_str());
+}
+
+template <class T>
+void multiply_parts(const std::string& kind, const Rows& a, const Rows& b, Output& c, const Cuts& rows,
+                    const Cuts& columns, Isa isa) {
+    const Products<T>& kernels = products<T>(isa);
+    const bool left = kind == "t_matmul", right = kind == "matmul_t";
+    if (!left && !right && kind != "matmul") {
+        throw nb::value_error(("kind must be matmul, matmul_t or t_matmul; got " + kind + ".").c_str());
+    }
+    const std::size_t M = a.shape(left), K = a.shape(!left), N = b.shape(!right);
+    if (b.shape(right) != K || c.shape(0) != M || c.shape(1) != N) throw nb::value_error("shapes do not fit.");
+    const std::size_t lda = leading(a, "a"), ldb = leading(b, "b"), ldc = leading(c, "c");
+    const std::size_t blocks = kernels.block_count(N);
+    check_cuts(rows, M, "row_cuts");
+    check_cuts(columns, left ? N : blocks, "column_cuts");
+    Buffer<T> packed(kernels.packed_size(K, N)), workspace(kernels.t_workspace);
+    const T *A = static_cast<const T*>(a.data()), *B = static_cast<const T*>(b.data());
+    T* const C = static_cast<T*>(c.data());
+    nb::gil_scoped_release released;
+    for (std::size_t j = 0; j + 1 < columns.size(); ++j) {
+        if (right) kernels.pack_transposed(B, ldb, K, N, columns[j], columns[j + 1], packed.data());
+        if (!left && !right) kernels.pack(B, ldb, K, N, columns[j], columns[j + 1], packed.data());
+        for (std::size_t i = 0; i + 1 < rows.size(); ++i) {
+            if (left) {
+                kernels.t_multiply({A, lda, B, ldb, K, rows[i], rows[i + 1], columns[j], columns[j + 1], C, ldc,
+                                    workspace.data()});
+            } else {
+                kernels.multiply({A, lda, packed.data(), K, N, rows[i], rows[i + 1], columns[j], columns[j + 1],
+                                  nullptr, Epilogue::none, C, ldc});
+            }
+        }
+    }
+}
+
+// Seconds of this thread on a core: what other processes take from the machine does not count.
+double now() {
+#if defined(CLOCK_THREAD_CPUTIME_ID)
+    timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+#else
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+#endif
+}
+
+constexpr double slice = 5e-4;  // seconds of one measurement: short, so that peak and product meet the same machine
+
+// Calls of f in one slice.
+template <class F>
+std::size_t calls_in_slice(const F& f) {
+    f();
+    for (std::size_t calls = 1;; calls *= 2) {
+        const double start = now();
+        for (std::size_t i = 0; i < calls; ++i) f();
+        const double seconds = now() - start;
+        if (seconds > slice / 4) {
+            return std::max<std::size_t>(1, static_cast<std::size_t>(slice / seconds * static_cast<double>(calls)));
+        }
+    }
+}
+
+template <class F>
+double seconds_per_call(const F& f, std::size_t calls) {
+    const double start = now();
+    for (std::size_t i = 0; i < calls; ++i) f();
+    return (now() - start) / static_cast<double>(calls);
+}
+
+volatile double sink;
+
+template <class T>
+double peak(const Products<T>& kernels) {
+    constexpr std::size_t iterations = 2000;
+    const auto f = [&] { sink = static_cast<double>(kernels.fma_loop(iterations, T(1e-3))); };
+    static const std::size_t calls = 10;
+    return static_cast<double>(kernels.fma_loop_flops * iterations) / seconds_per_call(f, calls) * 1e-9;
+}
+
+template <class T>
+nb::dict time_product(const std::string& kind, std::size_t M, std::size_t K, std::size_t N, Isa isa,
+                      std::size_t repeats, std::size_t stride) {
+    const Products<T>& kernels = products<T>(isa);
+    const bool left = kind == "t_matmul", right = kind == "matmul_t";
+    if (!left && !right && kind != "matmul") {
+        throw nb::value_error(("kind must be matmul, matmul_t or t_matmul; got " + kind + ".").c_str());
+    }
+    const std::size_t a_columns = left ? M : K, lda = std::max(stride, a_columns), ldb = right ? K : N;
+    const std::size_t a_size = (left ? K : M) * lda, b_size = K * N;
+    Buffer<T> A(a_size), B(b_size), C(M * N), packed(kernels.packed_size(K, N));
+    Buffer<T> workspace(kernels.t_workspace);
+    for (std::size_t i = 0; i < a_size; ++i) A.data()[i] = static_cast<T>(i % 1009) / 1009 - T(0.5);
+    for (std::size_t i = 0; i < b_size; ++i) B.data()[i] = static_cast<T>(i % 1013) / 1013 - T(0.5);
+    std::vector<double> peaks, rates, packing;
+    {
+        nb::gil_scoped_release released;
+        const std::size_t blocks = kernels.block_count(N);
+        const auto pack = [&] {
+            if (right) kernels.pack_transposed(B.data(), ldb, K, N, 0, blocks, packed.data());
+            if (!left && !right) kernels.pack(B.data(), ldb, K, N, 0, blocks, packed.data());
+        };
+        const auto run = [&] {
+            if (left) {
+                kernels.t_multiply({A.data(), lda, B.data(), ldb, K, 0, M, 0, N, C.data(), N, workspace.data()});
+            } else {
+                kernels.multiply({A.data(), lda, packed.data(), K, N, 0, M, 0, blocks, nullptr, Epilogue::none,
+                                  C.data(), N});
+            }
+        };
+        pack();
+        const std::size_t calls = calls_in_slice(run), packs = left ? 0 : calls_in_slice(pack);
+        const double flops = 2e-9 * static_cast<double>(M) * static_cast<double>(K) * static_cast<double>(N);
+        for (std::size_t i = 0; i < repeats; ++i) {
+            peaks.push_back(peak(kernels));
+            rates.push_back(flops / seconds_per_call(run, calls));
+            packing.push_back(packs ? seconds_per_call(pack, packs) : 0.0);
+        }
+    }
+    nb::dict result;
+    result["peak"] = peaks;
+    result["product"] = rates;
+    result["packing"] = packing;
+    return result;
+}
+
+bool is_double(const std::string& dtype) {
+    if (dtype == "float64") return true;
+    if (dtype == "float32") return false;
+    throw nb::value_error(("dtype must be float32 or float64; got " + dtype + ".").c_str());
+}
+
+}  // namespace
+
+void bind_product(nb::module_& m) {
+    using namespace nb::literals;
+    m.def("matmul", &matmul, "a"_a, "b"_a, "bias"_a = nb::none(), "isa"_a = nb::none(), "relu"_a = false,
+          "a (M, K) · b (K, N) + bias (N,), then max(·, 0) if relu.");
+    m.def("matmul_t", &matmul_t, "a"_a, "b"_a, "isa"_a = nb::none(), "a (M, K) · bᵀ, b (N, K).");
+    m.def("t_matmul", &t_matmul, "a"_a, "b"_a, "isa"_a = nb::none(), "aᵀ · b, a (K, M), b (K, N).");
+    m.def(
+        "multiply_parts",
+        [](const std::string& kind, const Rows& a, const Rows& b, Output c, const Cuts& row_cuts,
+           const Cuts& column_cuts, const Name& isa) {
+            if (a.dtype() != b.dtype() || a.dtype() != c.dtype()) throw nb::type_error("dtypes must be equal.");
+            if (a.dtype() == nb::dtype<double>()) {
+                multiply_parts<double>(kind, a, b, c, row_cuts, column_cuts, isa_of(isa));
+            } else if (a.dtype() == nb::dtype<float>()) {
+                multiply_parts<float>(kind, a, b, c, row_cuts, column_cuts, isa_of(isa));
+            } else {
+                throw nb::type_error("dtype must be float32 or float64.");
+            }
+        },
+        "kind"_a, "a"_a, "b"_a, "c"_a, "row_cuts"_a, "column_cuts"_a, "isa"_a = nb::none(),
+        "The product into c, one call for each rectangle between the cuts, as threads would share it. column_cuts "
+        "count blocks (columns for t_matmul). Rows of a, b and c may lie apart.");
+    m.def(
+        "product_block", [](const std::string& dtype, const Name& isa) {
+            return is_double(dtype) ? products<double>(isa_of(isa)).block : products<float>(isa_of(isa)).block;
+        },
+        "dtype"_a, "isa"_a = nb::none(), "Columns of a block of a packed operand.");
+    m.def(
+        "fma_peak",
+        [](const std::string& dtype, const Name& isa) {
+            const Isa set = isa_of(isa);
+            const bool wide = is_double(dtype);
+            nb::gil_scoped_release released;
+            return wide ? peak(products<double>(set)) : peak(products<float>(set));
+        },
+        "dtype"_a, "isa"_a = nb::none(), "GFLOP/s of multiply-adds in registers on one core.");
+    m.def(
+        "time_product",
+        [](const std::string& kind, std::size_t M, std::size_t K, std::size_t N, const std::string& dtype,
+           const Name& isa, std::size_t repeats, std::size_t stride) {
+            return is_double(dtype) ? time_product<double>(kind, M, K, N, isa_of(isa), repeats, stride)
+                                    : time_product<float>(kind, M, K, N, isa_of(isa), repeats, stride);
+        },
+        "kind"_a, "M"_a, "K"_a, "N"_a, "dtype"_a = "float32", "isa"_a = nb::none(), "repeats"_a = 20,
+        "stride"_a = 0,
+        "Lists, one entry for each of the interleaved repeats: `peak` and `product` in GFLOP/s, `packing` of b in "
+        "seconds, not part of `product`. Time of this thread on its core. stride: that of the rows of a, in elements.");
+}
 
 }  // namespace lw

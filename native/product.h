@@ -1,0 +1,78 @@
+// Matrix products of one thread on packed operands, as a table of functions for each instruction set.
+//
+// The right operand B (K, N) of A·B is packed: its columns in blocks of `block` columns, a block holding its K rows
+// one after another without gaps, the last block padded with zeros to whole vectors. A is row-major, in place.
+//
+// Order of summation. An element of C is the sum over blocks of 512 terms, the blocks added in order, each block one
+// chain of multiply-add over k = 0, 1, 2, … from 0. That depends on K alone: not on the tile an element falls in,
+// the rows and columns computed with it, the range a caller asks for, or the width of the vectors. (AVX2 and AVX-512
+// therefore agree to the bit; the baseline rounds the products as well.)
+//
+// Nothing here allocates. Ranges are half-open; any two calls on ranges that do not overlap may run at once, each
+// with its own workspace.
+#pragma once
+
+#include <cstddef>
+
+#include "isa.h"
+
+namespace lw {
+
+enum class Epilogue { none = 0, bias = 1, bias_relu = 2 };
+
+// C[rows, blocks] = A[rows, :] · B[:, blocks], then the epilogue. A (M, K), C (M, N); lda ≥ K, ldc ≥ N.
+template <class T>
+struct Product {
+    const T* A;
+    std::size_t lda;
+    const T* packed;  // B (K, N)
+    std::size_t K, N;
+    std::size_t first_row, last_row;
+    std::size_t first_block, last_block;
+    const T* bias;  // N elements, or unused
+    Epilogue epilogue;
+    T* C;
+    std::size_t ldc;
+};
+
+// C[rows, columns] = A[:, rows]ᵀ · D[:, columns]. A (K, M), D (K, N), C (M, N): the sum runs over the rows of both.
+template <class T>
+struct TransposedProduct {
+    const T* A;
+    std::size_t lda;
+    const T* D;
+    std::size_t ldd;
+    std::size_t K;
+    std::size_t first_row, last_row;
+    std::size_t first_column, last_column;
+    T* C;
+    std::size_t ldc;
+    T* workspace;  // `t_workspace` elements
+};
+
+template <class T>
+struct Products {
+    std::size_t block;        // columns of a full block
+    std::size_t tile_rows;    // rows of a full tile: a range of rows is fastest as a multiple of it
+    std::size_t t_workspace;  // elements that `t_multiply` needs, whatever the shape; `multiply` needs none
+    std::size_t fma_loop_flops;
+
+    std::size_t (*block_count)(std::size_t N);
+    std::size_t (*packed_size)(std::size_t K, std::size_t N);  // in elements
+    // Blocks [first, last) of B (K, N), ldb ≥ N.
+    void (*pack)(const T* B, std::size_t ldb, std::size_t K, std::size_t N, std::size_t first, std::size_t last,
+                 T* packed);
+    // The same of B = Sᵀ, from S (N, K), lds ≥ K.
+    void (*pack_transposed)(const T* S, std::size_t lds, std::size_t K, std::size_t N, std::size_t first,
+                            std::size_t last, T* packed);
+    void (*multiply)(const Product<T>&);
+    void (*t_multiply)(const TransposedProduct<T>&);
+    // Multiply-adds in registers alone, fma_loop_flops operations per iteration: the peak of a core.
+    T (*fma_loop)(std::size_t iterations, T start);
+};
+
+// The set must be available.
+template <class T>
+const Products<T>& products(Isa isa);
+
+}  // namespace lw

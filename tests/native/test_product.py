@@ -1,0 +1,243 @@
+"""Matrix products of the native module, on every instruction set that runs here."""
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+native = pytest.importorskip("layerwise._native")
+
+ISAS = native.isas()
+DTYPES = [np.float32, np.float64]
+KINDS = ["matmul", "matmul_t", "t_matmul"]
+SIZES = [0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 100]
+CHAIN = 512  # terms of one chain of multiply-adds (product.h)
+
+isas = pytest.mark.parametrize("isa", ISAS)
+dtypes = pytest.mark.parametrize("dtype", DTYPES)
+kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+def random(shape, dtype, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def product(kind, A, B, isa):
+    """A · B by any of the three, which get the transposes that they undo."""
+    if kind == "matmul":
+        return native.matmul(A, B, isa=isa)
+    if kind == "matmul_t":
+        return native.matmul_t(A, np.ascontiguousarray(B.T), isa=isa)
+    return native.t_matmul(np.ascontiguousarray(A.T), B, isa=isa)
+
+
+def parts(kind, A, B, C, rows, columns, isa):
+    left, right = kind == "t_matmul", kind == "matmul_t"
+    native.multiply_parts(kind, A.T.copy() if left else A, B.T.copy() if right else B, C, rows, columns, isa)
+
+
+def same_bits(x, y):
+    return x.shape == y.shape and x.tobytes() == y.tobytes()
+
+
+def assert_within_theory(C, A, B, extra=0):
+    """|C - AB| ≤ γ |A||B| (Higham, Accuracy and Stability, section 3.1).
+
+    The longest way of a term: a product, a chain of CHAIN sums, one sum for each block of terms.
+    """
+    K = A.shape[1]
+    u = np.finfo(A.dtype).eps / 2
+    n = 1 + min(K, CHAIN) + -(-K // CHAIN) + extra
+    exact = A.astype(np.longdouble) @ B.astype(np.longdouble)
+    scale = np.abs(A).astype(np.longdouble) @ np.abs(B).astype(np.longdouble)
+    assert C.dtype == A.dtype
+    assert C.shape == exact.shape
+    assert np.all(np.abs(C - exact) <= n * u / (1 - n * u) * scale)
+
+
+# Values ----------------------------------------------------------------------------------------------
+
+
+@isas
+@dtypes
+@kinds
+@given(M=st.sampled_from(SIZES), K=st.sampled_from(SIZES), N=st.sampled_from(SIZES), seed=st.integers(0, 99))
+@example(M=7, K=511, N=17, seed=0)
+@example(M=7, K=512, N=17, seed=0)
+@example(M=98, K=513, N=5, seed=0)
+@example(M=193, K=1030, N=67, seed=0)
+@example(M=1, K=2000, N=130, seed=0)
+@example(M=13, K=30, N=1100, seed=0)
+@example(M=1100, K=30, N=5, seed=0)
+@example(M=512, K=20, N=1024, seed=0)  # AᵀD: rows a page apart, both operands copied
+def test_values(isa, dtype, kind, M, K, N, seed):
+    A, B = random((M, K), dtype, seed), random((K, N), dtype, seed + 1)
+    assert_within_theory(product(kind, A, B, isa), A, B)
+
+
+@isas
+@dtypes
+@kinds
+@pytest.mark.parametrize("N", range(1, 17))
+def test_integers_are_exact(isa, dtype, kind, N):
+    rng = np.random.default_rng(N)
+    A, B = rng.integers(-9, 10, (37, 600)), rng.integers(-9, 10, (600, N))
+    C = product(kind, A.astype(dtype), B.astype(dtype), isa)
+    assert np.array_equal(C, A @ B)
+
+
+@isas
+@dtypes
+@pytest.mark.parametrize("shape", [(33, 70, 100), (32, 600, 64), (1, 0, 3), (5, 4, 1), (0, 4, 9)])
+def test_bias_and_relu(isa, dtype, shape):
+    M, K, N = shape
+    A, B, b = random((M, K), dtype), random((K, N), dtype, 1), random(N, dtype, 2)
+    plain = native.matmul(A, B, isa=isa)
+    assert same_bits(native.matmul(A, B, b, isa=isa), plain + b)
+    assert same_bits(native.matmul(A, B, b, isa=isa, relu=True), np.maximum(plain + b, 0))
+
+
+@isas
+@dtypes
+@kinds
+def test_nothing_summed_is_zero(isa, dtype, kind):
+    C = product(kind, np.empty((70, 0), dtype), np.empty((0, 90), dtype), isa)
+    assert same_bits(C, np.zeros((70, 90), dtype))
+
+
+@isas
+@dtypes
+@kinds
+@pytest.mark.parametrize("N", [1, 3, 10, 65])
+def test_nan_and_infinity_reach_their_row_and_column_only(isa, dtype, kind, N):
+    A, B = random((20, 40), dtype), random((40, N), dtype, 1)
+    A[3, 7], A[11, 39], B[5, N - 1] = np.nan, np.inf, -np.inf
+    C = product(kind, A, B, isa)
+    with np.errstate(invalid="ignore"):
+        expected = A.astype(np.float64) @ B.astype(np.float64)
+    assert np.array_equal(np.isnan(C), np.isnan(expected))
+    assert np.array_equal(np.isposinf(C), np.isposinf(expected))
+    assert np.array_equal(np.isneginf(C), np.isneginf(expected))
+    assert np.all(np.isnan(C[3]))
+
+
+# Bits ------------------------------------------------------------------------------------------------
+
+
+@isas
+@dtypes
+@kinds
+@pytest.mark.parametrize("K", [1, 4, 100, 1100])
+def test_a_row_alone_equals_that_row_in_a_batch(isa, dtype, kind, K):
+    A, B = random((25, K), dtype), random((K, 75), dtype, 1)
+    whole = product(kind, A, B, isa)
+    for rows in ([0], [13], [24], [3, 4], range(5, 22)):
+        assert same_bits(product(kind, A[list(rows)], B, isa), whole[list(rows)])
+
+
+@isas
+@dtypes
+@kinds
+def test_a_column_alone_equals_that_column_among_others(isa, dtype, kind):
+    A, B = random((25, 700), dtype), random((700, 150), dtype, 1)
+    whole = product(kind, A, B, isa)
+    for first, last in [(0, 1), (149, 150), (3, 20), (60, 70), (0, 64), (30, 149)]:
+        assert same_bits(product(kind, A, B[:, first:last].copy(), isa), whole[:, first:last].copy())
+
+
+@isas
+@dtypes
+def test_all_three_products_have_the_same_bits(isa, dtype):
+    for M, K, N in [(300, 700, 3), (3, 40, 300), (70, 1030, 70)]:
+        A, B = random((M, K), dtype), random((K, N), dtype, 1)
+        results = [product(kind, A, B, isa) for kind in KINDS]
+        assert same_bits(results[0], results[1])
+        assert same_bits(results[0], results[2])
+
+
+@dtypes
+def test_sets_with_fused_multiply_add_have_the_same_bits(dtype):
+    fused = [isa for isa in ("avx2", "avx512") if isa in ISAS]
+    A, B = random((40, 1100), dtype), random((1100, 77), dtype, 1)
+    results = [native.matmul(A, B, isa=isa) for isa in fused]
+    assert all(same_bits(C, results[0]) for C in results)
+
+
+@isas
+@dtypes
+@kinds
+@given(data=st.data())
+def test_parts_equal_the_whole_and_nothing_else_is_written(isa, dtype, kind, data):
+    M, K, N = (data.draw(st.sampled_from([1, 5, 17, 33, 100, 200])) for _ in range(3))
+    K = data.draw(st.sampled_from([K, 520]))
+    A, B = random((M, K), dtype), random((K, N), dtype, 1)
+    block = native.product_block(np.dtype(dtype).name, isa)
+    end = N if kind == "t_matmul" else -(-N // block)
+    rows = sorted(data.draw(st.lists(st.integers(0, M), min_size=2, max_size=5)))
+    columns = sorted(data.draw(st.lists(st.integers(0, end), min_size=2, max_size=4)))
+    guarded = np.full((M + 2, N + 7), 12345, dtype)
+    expected = guarded.copy()
+    inside = np.s_[1 + rows[0] : 1 + rows[-1], 3 + columns[0] : 3 + columns[-1]]
+    if kind != "t_matmul":
+        inside = np.s_[1 + rows[0] : 1 + rows[-1], 3 + columns[0] * block : 3 + min(N, columns[-1] * block)]
+    whole = np.full_like(guarded, 0)
+    whole[1:-1, 3:-4] = product(kind, A, B, isa)
+    expected[inside] = whole[inside]
+    parts(kind, A, B, guarded[1:-1, 3:-4], rows, columns, isa)
+    assert same_bits(guarded, expected)
+
+
+@isas
+@dtypes
+@kinds
+@pytest.mark.parametrize("shift", [1, 3, 5])
+def test_alignment_and_strides_do_not_matter(isa, dtype, kind, shift):
+    def moved(x):
+        """The same matrix, off the alignment of its items and with NaN after each row."""
+        rows, columns = x.shape
+        space = np.full(rows * (columns + shift) + 64, np.nan, dtype)
+        view = space[shift : shift + rows * (columns + shift)].reshape(rows, -1)[:, :columns]
+        view[:] = x
+        return view
+
+    A, B = random((50, 90), dtype), random((90, 70), dtype, 1)
+    whole = product(kind, A, B, isa)
+    left, right = kind == "t_matmul", kind == "matmul_t"
+    C = moved(np.zeros_like(whole))
+    columns = [0, 70] if left else [0, -(-70 // native.product_block(np.dtype(dtype).name, isa))]
+    native.multiply_parts(kind, moved(A.T if left else A), moved(B.T if right else B), C, [0, 50], columns, isa)
+    assert same_bits(C.copy(), whole)
+
+
+# Bad input -------------------------------------------------------------------------------------------
+
+
+def test_bad_input_is_refused_with_what_came():
+    A, B = np.zeros((2, 3)), np.zeros((4, 5))
+    with pytest.raises(ValueError, match=r"a \(2, 3\), b \(4, 5\); expected \(M, K\) and \(K, N\)"):
+        native.matmul(A, B)
+    with pytest.raises(ValueError, match=r"expected \(M, K\) and \(N, K\)"):
+        native.matmul_t(A, B)
+    with pytest.raises(ValueError, match=r"expected \(K, M\) and \(K, N\)"):
+        native.t_matmul(A, B)
+    with pytest.raises(ValueError, match=r"bias must have shape \(5,\).*got \(4,\)"):
+        native.matmul(np.zeros((2, 4)), B, np.zeros(4))
+    with pytest.raises(ValueError, match=r"isa must be one of baseline.*got mmx"):
+        native.matmul(A, A.T.copy(), isa="mmx")
+    with pytest.raises(ValueError, match=r"a must be a matrix; got shape \(3,\)"):
+        native.matmul(np.zeros(3), B)
+    with pytest.raises(TypeError, match="both be float32 or both be float64"):
+        native.matmul(A, np.zeros((3, 2), np.float32))
+    with pytest.raises(TypeError, match="both be float32 or both be float64"):
+        native.matmul(np.zeros((2, 3), int), np.zeros((3, 2), int))
+
+
+# Timing helpers --------------------------------------------------------------------------------------
+
+
+@isas
+def test_timing_helpers_return_rates(isa):
+    assert native.fma_peak("float32", isa) > 0
+    times = native.time_product("matmul_t", 8, 9, 10, "float64", isa, repeats=2)
+    assert {name: len(values) for name, values in times.items()} == {"peak": 2, "product": 2, "packing": 2}
+    assert min(times["product"]) > 0
