@@ -4,6 +4,11 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <unistd.h>
+#if defined(__GLIBCXX__)
+#include <cxxabi.h>
+#endif
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -21,9 +26,37 @@ namespace nb = nanobind;
 
 namespace lw {
 
+namespace {
+
+// Calls what takes the interpreter lock. Where Python ends meanwhile this does not return.
+template <class Take>
+auto take_interpreter(Take take) noexcept {
+#if defined(__GLIBCXX__)
+    try {
+        return take();
+    } catch (const abi::__forced_unwind&) {
+        // Of pthread_exit. To leave this block would abort the process; to stay in it harms nobody, since no lock is
+        // held and the process is about to end.
+        for (;;) ::pause();
+    }
+#else
+    return take();
+#endif
+}
+
+}  // namespace
+
 bool python_signal_raised(void*) {
-    const nb::gil_scoped_acquire gil;
-    return PyErr_CheckSignals() != 0;
+    const PyGILState_STATE gil = take_interpreter([] { return PyGILState_Ensure(); });
+    const bool raised = PyErr_CheckSignals() != 0;
+    PyGILState_Release(gil);
+    return raised;
+}
+
+WithoutInterpreter::WithoutInterpreter() noexcept : state_(PyEval_SaveThread()) {}
+
+WithoutInterpreter::~WithoutInterpreter() {
+    take_interpreter([this] { PyEval_RestoreThread(static_cast<PyThreadState*>(state_)); });
 }
 
 namespace {
@@ -70,7 +103,7 @@ double pool_sum(const nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::d
     check_threads(n_threads);
     const double* x = array.data();
     const std::size_t size = array.size();
-    const nb::gil_scoped_release no_gil;
+    const WithoutInterpreter no_gil;
     constexpr std::size_t block = 4096;  // fixed: the sum's order follows from the size alone
     std::vector<double> sums((size + block - 1) / block);
     std::atomic<std::size_t> next{0};
@@ -127,7 +160,7 @@ int pool_interruptible(int n_threads, double seconds) {
     int stages = 0;
     bool stopped = false;
     {
-        const nb::gil_scoped_release no_gil;
+        const WithoutInterpreter no_gil;
         Interrupt interrupt(python_signal_raised);
         StopFlag stop;
         const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(Microseconds(1e6 * seconds));
@@ -146,7 +179,7 @@ int pool_interruptible(int n_threads, double seconds) {
 
 void bind_pool(nb::module_& m) {
     using namespace nb::literals;
-    using no_gil = nb::call_guard<nb::gil_scoped_release>;
+    using no_gil = nb::call_guard<WithoutInterpreter>;
     m.def("pool_run", pool_run, "n_threads"_a, "n_tasks"_a, "microseconds"_a, no_gil(),
           "Spin in each of n_tasks; returns the index that ran each. For tests, like all of pool_*.");
     m.def("pool_sum", pool_sum, "array"_a, "n_threads"_a, "The sum, in an order that follows from the size alone.");

@@ -96,9 +96,26 @@ private:
     bool stopped_ = false;
 };
 
+// For the bindings only, and defined in bind_pool.cpp: the core knows no Python.
+
 // The check for Interrupt that runs Python's pending signal handlers, with the interpreter lock taken for that time.
 // True when one raised; the exception is then set in this thread and the binding throws it with
-// nb::raise_python_error(), as soon as it holds the lock again. In bind_pool.cpp, for the bindings only.
+// nb::raise_python_error(), as soon as it holds the lock again.
 bool python_signal_raised(void*);
+
+// While it lives, this thread is without the interpreter lock. Unlike nb::gil_scoped_release it outlives the
+// interpreter: a daemon thread that comes back while Python ends is ended by Python (before 3.14) with pthread_exit,
+// whose unwinding meets nanobind's noexcept and aborts the process. Here such a thread sleeps until the process is gone,
+// as in Python 3.14.
+class WithoutInterpreter {
+public:
+    WithoutInterpreter() noexcept;
+    ~WithoutInterpreter();
+    WithoutInterpreter(const WithoutInterpreter&) = delete;
+    WithoutInterpreter& operator=(const WithoutInterpreter&) = delete;
+
+private:
+    void* state_;
+};
 
 }  // namespace lw
