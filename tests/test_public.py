@@ -7,10 +7,12 @@ import importlib
 import inspect
 import json
 import pkgutil
+import re
 import subprocess
 import sys
 import types
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -153,3 +155,11 @@ def test_examples_in_docstrings(example, tmp_path, monkeypatch):
         runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
         failed = runner.run(example, out=report.append).failed
     assert not failed, "".join(report)
+
+
+def test_the_reference_pages_name_everything_public():
+    """The page of operations prints every `Op`; all other names stand on the page of public names, once."""
+    page = (Path(__file__).parents[1] / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\.\. auto\w+:: (\w+)$", page, flags=re.MULTILINE)
+    ops = {name for name in lw.__all__ if isinstance(getattr(lw, name), lw.Op)}
+    assert sorted(listed) == sorted(set(lw.__all__) - ops)
