@@ -48,6 +48,7 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_execution_in_temp = False
 nb_merge_streams = True
+nb_render_markdown_format = "myst"
 
 HERE = Path(__file__).parent
 

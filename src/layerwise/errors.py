@@ -7,7 +7,6 @@ would expect (``ValueError`` for a wrong value), so both ``except`` clauses work
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -44,7 +43,7 @@ class ModelFileError(LayerwiseError, ValueError):
 
 
 class DivergenceWarning(RuntimeWarning):
-    """The cost stopped being finite; the fit ended with the last finite weights."""
+    """The cost stopped being finite, or ran away; the fit ended early and says which weights it kept."""
 
 
 class SymmetryWarning(UserWarning):
@@ -67,15 +66,21 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 def nearest(name: object, known: Iterable[str]) -> str:
     """``" Did you mean 'relu'?"``, or an empty string where nothing is near."""
+    import difflib  # slow to import, and needed only here
+
     lowered = {k.lower(): k for k in known}
     matches = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.5)
     return f" Did you mean {lowered[matches[0]]!r}?" if matches else ""
 
 
-def unknown_name(what: str, name: object, known: Iterable[str]) -> UnknownName:
-    """The error for ``name``, which is not one of the ``known`` names of a ``what``."""
+def unknown_name(what: str, name: object, known: Iterable[str], shown: object = None) -> UnknownName:
+    """The error for ``name``, which is not one of the ``known`` names of a ``what``.
+
+    ``shown`` is what the caller wrote, where ``name`` already stands for what was meant.
+    """
     names = sorted(known)
-    return UnknownName(f"Unknown {what} {name!r}.{nearest(name, names)} Known: {', '.join(names)}.")
+    written = name if shown is None else shown
+    return UnknownName(f"Unknown {what} {written!r}.{nearest(name, names)} Known: {', '.join(names)}.")
 
 
 def shape_text(shape: Iterable[object]) -> str:

@@ -196,9 +196,9 @@ def test_unseen_values_and_empty_columns(call, make, trained):
     make("t.csv", 3, size=["", "", ""], colour=["", "", ""], zone=["B", "B", "01"])
     done = call("predict", trained("label"), "t.csv", "--probabilities")
     assert done.code == 0
-    assert "'zone': 2 cells of values" in done.err
+    assert "'zone': 2 cells hold values" in done.err
     assert "'B'" in done.err
-    assert "'size': 3 cells missing, none in the fit; the mean stands in." in done.err
+    assert "'size': 3 cells are missing, none in the fit; the median stands in." in done.err
     assert len(rows_of(done.out)) == 4
 
 
@@ -220,11 +220,11 @@ def test_probabilities(call, make, trained, target):
     for label, *shares in rows:
         P = np.array(shares, dtype=float)
         assert P.sum() == pytest.approx(1, abs=1e-6)
-        assert label.lower() == classes[int(P.argmax())].lower()
+        assert label == classes[int(P.argmax())]
 
 
 @pytest.mark.parametrize(
-    ("target", "kind"), [("label", "VARCHAR"), ("odd", "VARCHAR"), ("flag", "BOOLEAN"), ("price", "DOUBLE")]
+    ("target", "kind"), [("label", "VARCHAR"), ("odd", "VARCHAR"), ("flag", "VARCHAR"), ("price", "DOUBLE")]
 )
 def test_files_of_predictions_agree_and_keep_their_types(call, make, trained, tmp_path, target, kind):
     make("t.csv", 50, *INPUTS)
@@ -236,8 +236,43 @@ def test_files_of_predictions_agree_and_keep_their_types(call, make, trained, tm
     found = duckdb.sql(f"SELECT * FROM read_parquet('{tmp_path / 'o.parquet'}')")
     assert [str(t) for t in found.types] == [kind]
     cells = [row[0] for row in found.fetchall()]
-    shown = [str(c).lower() if kind == "BOOLEAN" else c if kind == "VARCHAR" else float(c) for c in cells]
-    assert shown == [float(c) if kind == "DOUBLE" else c for (c,) in rows_of(text)[1:]]
+    assert cells == [float(c) if kind == "DOUBLE" else c for (c,) in rows_of(text)[1:]]
+
+
+@pytest.mark.parametrize("spelling", ["True,False", "TRUE,FALSE", "true,false"])
+@pytest.mark.parametrize("table", ["t.csv", "t.csv.gz"])
+def test_truth_values_keep_their_spelling(call, make, spelling, table):
+    yes, no = spelling.split(",")
+    make(table, 60, "size", on=[yes, no, no] * 20)
+    fit(call, "on", "--out", "m", table=table)
+    assert lw.load("m").classes == (no, yes)
+    header, *rows = rows_of(call("predict", "m", table, "--probabilities").out)
+    assert header == ["on", f"P({no})", f"P({yes})"]
+    assert {row[0] for row in rows} <= {yes, no}
+    # their spelling does not matter to a score
+    scores = set()
+    for other in ("True,False", "TRUE,FALSE", "true,false"):
+        yes, no = other.split(",")
+        make("new.csv", 30, "size", on=[yes, no] * 15)
+        scores.add(call("score", "m", "new.csv").out)
+    assert len(scores) == 1
+    duckdb.sql("COPY (SELECT size, \"on\" = 'true' AS \"on\" FROM 'new.csv') TO 'new.parquet'")
+    assert call("score", "m", "new.parquet").out == scores.pop().replace("new.csv", "new.parquet")
+
+
+def test_truth_values_of_several_spellings_are_two_labels(call, make):
+    make("t.csv", 60, "size", on=["True", "TRUE", "false"] * 20)
+    fit(call, "on", "--out", "m")
+    assert lw.load("m").classes == (False, True)
+
+
+def test_truth_values_of_parquet_stay_truth_values(call, make):
+    make("t.csv", 60, "size", on=["true", "false"] * 30)
+    duckdb.sql("COPY (SELECT size, CAST(\"on\" AS BOOLEAN) AS \"on\" FROM 't.csv') TO 't.parquet'")
+    fit(call, "on", "--out", "m", table="t.parquet")
+    assert lw.load("m").classes == (False, True)
+    call("predict", "m", "t.parquet", "-o", "o.parquet")
+    assert [str(t) for t in duckdb.sql("SELECT * FROM 'o.parquet'").types] == ["BOOLEAN"]
 
 
 def test_integer_labels_stay_integers(call, make):
@@ -292,7 +327,7 @@ def test_score_reads_text_labels_that_look_like_numbers(call, make):
 def test_show(call, trained):
     done = call("show", trained("odd"))
     assert done.code == 0
-    for part in ("target odd: classification, classes", "size", "colour", "category", "mean", "learned", "float32"):
+    for part in ("target odd: classification, classes", "size", "colour", "category", "median", "learned", "float32"):
         assert part in done.out
     assert r"né\nö" in done.out
     numbers = call("show", trained("price")).out

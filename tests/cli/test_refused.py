@@ -20,7 +20,7 @@ FIT = ("fit", "t.csv", "--target")
         (b"", "t.csv: the file is empty"),
         (b"size,label\n", "t.csv: only a header line and no rows"),
         (b"size,label\n1,a\n2,b,c\n3,a\n", "t.csv: line 3 has 3 cells; the header has 2"),
-        (b"size,label\n1,a\n2\n3,a\n", "t.csv: line 3 has 1 cells; the header has 2"),
+        (b"size,label\n1,a\n2\n3,a\n", "t.csv: line 3 has 1 cell; the header has 2"),
         ("size,label\n1,ä\n2,b\n".encode("latin-1"), "line 2 is not UTF-8.*Save the file as UTF-8"),
         ("size,label\n1,a\n2,b\n".encode("utf-16"), "the encoding is UTF-16; save the file as UTF-8"),
         (b"size,label\n1,\n2,\n3,\n", "target 'label' is missing in every row"),
@@ -50,6 +50,11 @@ def test_files_that_are_not_there(call, make, tmp_path):
     assert "damaged" in call("fit", "cut.csv.gz", "--target", "a").error
 
 
+def test_a_link_to_nothing(call, tmp_path):
+    (tmp_path / "t.csv").symlink_to("gone.csv")
+    assert call(*FIT, "x").error == "t.csv is a link that points to nothing: there is no 'gone.csv'."
+
+
 def test_columns_that_are_not_there(call, make):
     make("t.csv", 20)
     done = call(*FIT, "prize")
@@ -62,7 +67,7 @@ def test_columns_that_are_not_there(call, make):
     ("options", "message"),
     [
         (["--task", "clasification"], "Unknown task 'clasification'. Did you mean 'classification'?"),
-        (["--task", "regression"], r"target 'label' holds text .*use task='classification'"),
+        (["--task", "regression"], r"target 'label' holds text .*choose the task classification"),
         (["--activation", "rleu"], "Unknown activation 'rleu'. Did you mean 'relu'?"),
         (["--hidden", "64,0"], "--hidden takes widths .* such as 64,64.*; got '64,0'"),
         (["--hidden", "64,,64"], "got '64,,64'"),

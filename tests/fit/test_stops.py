@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import warnings
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import layerwise as lw
+from layerwise.fit import minibatch
 from layerwise.randomness import Stream, permutation
 
 
@@ -32,7 +34,8 @@ def diverged(net, X, Y, **options):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("rule", [lw.SGD(50.0), lw.Momentum(20.0, 0.9)])
-def test_full_batch_keeps_the_weights_before_the_first_infinite_cost(rule, dtype):
+def test_full_batch_keeps_the_weights_before_the_first_infinite_cost(rule, dtype, monkeypatch):
+    monkeypatch.setattr(minibatch, "GROWTH", math.inf)  # or the fit would stop as it runs away, long before infinity
     net, X, Y = problem()
     start = net.initialise(0, dtype)
     # A deep valley: relu and squared error at this rate grow without bound.
@@ -54,7 +57,32 @@ def test_full_batch_keeps_the_weights_before_the_first_infinite_cost(rule, dtype
     assert f"Try learning rate {rule.learning_rate / 10:g}" in fit.stop_reason
 
 
-def test_minibatches_that_diverge_leave_finite_weights():
+def test_a_fit_that_runs_away_keeps_the_weights_of_the_lowest_cost():
+    net, X, Y = problem()
+    start = net.initialise(0)
+    before, _ = net.cost_and_gradients(start, X, Y)
+    fit = diverged(net, X, Y, params=start, optimizer=lw.SGD(1.0), batch_size=None, epochs=500)
+    grown = fit.history[-1].cost
+    assert np.isfinite(grown)
+    assert grown > 100 * before
+    assert all(e.cost <= 100 * before for e in fit.history[:-1])
+    after, _ = net.cost_and_gradients(fit.params, X, Y)
+    assert after <= before
+    assert f"The cost grew from {before:.3g} at the start to {grown:.3g} in epoch {len(fit.history)}" in fit.stop_reason
+    assert "weights of the lowest cost are kept" in fit.stop_reason or "starting weights are kept" in fit.stop_reason
+
+
+def test_a_cost_without_a_lower_bound_may_grow_by_any_factor():
+    net = lw.Network([1, 1], output="exp")  # the Poisson loss e^z - t z may be near 0, so ratios mean nothing
+    start = {"W1": np.zeros((1, 1)), "b1": np.array([0.6190612867359456 - 1e-6])}  # e^z = 3 z, less a little
+    X, Y = np.zeros((8, 1)), np.full((8, 1), 3.0)
+    fit = lw.train(net, X, Y, params=start, optimizer=lw.SGD(1.0), batch_size=None, epochs=6)
+    assert 0 < 1000 * fit.history[0].cost < fit.history[1].cost
+    assert not fit.diverged
+
+
+def test_minibatches_that_diverge_leave_finite_weights(monkeypatch):
+    monkeypatch.setattr(minibatch, "GROWTH", math.inf)
     net, X, Y = problem()
     fit = diverged(net, X, Y, optimizer=lw.SGD(50.0), batch_size=4, epochs=500)
     assert all(np.isfinite(W).all() for W in fit.params.values())
@@ -97,7 +125,7 @@ def test_a_start_of_infinite_cost():
 
 def test_divergence_can_be_made_an_error():
     net, X, Y = problem()
-    with pytest.raises(lw.DivergenceWarning, match="The cost became"):
+    with pytest.raises(lw.DivergenceWarning, match=r"The cost (grew|became)"):
         lw.train(net, X, Y, optimizer=lw.SGD(50.0), epochs=500)  # warnings are errors in these tests
 
 
@@ -244,3 +272,19 @@ def weights_after(steps, net, X, Y, options):
         V = {k: 0.5 * V[k] + g[k] for k in V}
         W = {k: W[k] - 0.1 * V[k] for k in W}
     return W
+
+
+def test_a_last_step_to_an_infinite_cost_is_noticed():
+    X, Y = np.ones((4, 1)), np.zeros((4, 1))
+    net = lw.Network([1, 1])
+    start = net.initialise(0)
+    fit = diverged(net, X, Y, params=start, optimizer=lw.SGD(1e200), batch_size=None, epochs=1)
+    np.testing.assert_array_equal(fit.params["W1"], start["W1"])
+    assert "The cost is inf after the last step" in fit.stop_reason
+
+
+def test_a_fit_is_shown_without_its_weights():
+    fit = lw.train(lw.Network([1, 1]), np.ones((4, 1)), np.ones(4), epochs=2)
+    assert repr(fit).startswith("<Fit of Network([Input(1), Dense(1, 'identity')]")
+    assert repr(fit).endswith("2 epochs. All 2 epochs are done.>")
+    assert fit != lw.train(lw.Network([1, 1]), np.ones((4, 1)), np.ones(4), epochs=2)

@@ -536,3 +536,27 @@ def test_a_file_of_the_store_that_is_no_model(tmp_path):
     store.write(tmp_path / "m", {"schema": []}, {"W1": np.zeros((2, 2))})
     with pytest.raises(ModelFileError, match="is not a usable model file"):
         load(tmp_path / "m")
+
+
+def test_a_model_keeps_its_own_weights():
+    net = lw.Network([2, 3], output="softmax")
+    params = net.initialise(0)
+    model = lw.Model(net, params)
+    before = model.predict_proba(np.ones((1, 2)))
+    params["W1"] *= np.nan
+    np.testing.assert_array_equal(model.predict_proba(np.ones((1, 2))), before)
+    with pytest.raises(ValueError, match="read-only"):
+        model.params["W1"][0, 0] = 1.0
+    with pytest.raises(lw.DataError, match="Model takes a network, then its weights; got dict first"):
+        lw.Model(params, net)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_both_probabilities_of_two_classes_keep_their_digits(dtype):
+    net = lw.Network([1, 1], output="sigmoid")
+    model = lw.Model(net, {"W1": np.ones((1, 1), dtype), "b1": np.zeros(1, dtype)})
+    for z in (18.0, 40.0, 80.0):
+        low, high = model.predict_proba([[z]])[0]
+        assert low == pytest.approx(np.exp(-z), rel=1e-6)
+        assert model.predict_proba([[-z]])[0][1] == pytest.approx(np.exp(-z), rel=1e-6)
+        assert high == pytest.approx(1.0)

@@ -210,7 +210,9 @@ def test_options_are_finite_numbers(value):
 )
 def test_options_lie_in_their_range(name, option, values):
     for value in values:
-        with pytest.raises(lw.NetworkError, match=f"The {option} of loss '{name}' must"):
+        with pytest.raises(
+            lw.NetworkError, match=f"Option {option} of loss '{name}' must lie between 0 and (1|inf); got {value:g}"
+        ):
             lw.Loss(name, **{option: value})
 
 
@@ -304,3 +306,44 @@ def test_update_rules_take_numbers_of_numpy():
     assert lw.SGD(np.float64(0.25)) == lw.SGD(np.float32(0.25)) == lw.SGD(0.25)
     assert repr(lw.SGD(np.float64(0.25))) == "SGD(learning_rate=0.25)"
     assert lw.Momentum(np.int64(1), 0).hyperparameters == {"learning_rate": 1.0, "momentum": 0.0}
+
+
+def test_names_of_other_libraries_are_translated():
+    for name, ours in {"mse": "squared_error", "BCELoss": "binary_cross_entropy", "mae": "absolute_error"}.items():
+        with pytest.raises(lw.UnknownName, match=f"Unknown loss '{name}'. Did you mean '{ours}'"):
+            lw.Network([2, 1], loss=name)
+    with pytest.raises(lw.UnknownName, match=r"Unknown activation 'swish'\. Did you mean 'silu'"):
+        lw.Dense(3, "swish")
+
+
+def test_a_softmax_over_one_output_is_refused_with_advice():
+    with pytest.raises(lw.NetworkError, match="For two classes use one output with output='sigmoid'"):
+        lw.Network([4, 1], output="softmax")
+
+
+def test_an_activation_that_no_layer_uses_is_checked_too():
+    with pytest.raises(lw.UnknownName, match="nonsense"):
+        lw.Network([2, 3], hidden="nonsense")
+
+
+def test_what_a_network_hands_out_is_not_its_own():
+    net = lw.Network([lw.Input(2), lw.Dense(3, lw.Activation("leaky_relu", alpha=0.2))])
+    number = hash(net)
+    net.parameter_shapes.clear()
+    net.layers[0].activation.options["alpha"] = 7.0
+    assert hash(net) == number
+    assert list(net.parameter_shapes) == ["W1", "b1"]
+    assert net.layers[0].activation.options == {"alpha": 0.2}
+
+
+@pytest.mark.parametrize("dtype", ["float32", np.float32, np.dtype("f4")])
+def test_a_precision_may_be_given_as_numpy_does(dtype):
+    assert lw.Network([2, 3]).initialise(dtype=dtype)["W1"].dtype == np.float32
+
+
+def test_the_last_pre_activation():
+    net = lw.Network([2, 3, 1], output="sigmoid")
+    params, X = net.initialise(3), np.linspace(-1, 1, 8).reshape(4, 2)
+    Z = np.maximum(X @ params["W1"] + params["b1"], 0) @ params["W2"] + params["b2"]
+    np.testing.assert_allclose(net.pre_activation(params, X), Z, rtol=1e-14)
+    np.testing.assert_allclose(net.forward(params, X), 1 / (1 + np.exp(-Z)), rtol=1e-14)

@@ -144,6 +144,8 @@ def _drawn(rng):
     widths = rng.integers(1, 7, size=depth + 1).tolist()
     hidden = rng.choice(list(ACTIVATIONS), size=depth - 1).tolist()
     output = str(rng.choice(OUTPUTS.get(loss) or [f for f in ACTIVATIONS if f not in COUPLED]))
+    if output in COUPLED:
+        widths[-1] = max(widths[-1], 2)
     layers = [
         lw.Dense(width, _with_options(rng, lw.Activation, f), bias=bool(rng.random() < 0.8))
         for width, f in zip(widths[1:], [*hidden, output], strict=True)

@@ -59,6 +59,39 @@ def test_classes_keep_their_type_and_are_sorted(column, classes):
     assert [type(label) for label in again.classes] == [type(label) for label in classes]
 
 
+@pytest.mark.parametrize("classes", [("False", "True"), ("FALSE", "TRUE"), ("false", "true")])
+def test_truth_values_are_labels_of_their_texts(classes):
+    target = fit_target(as_table({"y": [classes[1], classes[0]]}), "y")
+    assert target.classes == classes
+    assert target.encode([True, False, True]).tolist() == [1, 0, 1]
+    assert target.encode(list(classes)).tolist() == [0, 1]
+    with pytest.raises(TableError, match="no class of the fit"):
+        target.encode(["tRUE"])
+    # two spellings are two classes, where they were given as such
+    both = fit_target(as_table({"y": ["True", "true"]}), "y")
+    assert both.encode(["True", "true"]).tolist() == [0, 1]
+    assert not both.are_truth_values
+
+
+@pytest.mark.parametrize(
+    ("cells", "count", "marks"),
+    [
+        (["a", "NA", "b", ""], "2 of 4 rows", "'NULL', '?' count as missing."),
+        (["1.5", "-", "2.5", "3"], "1 of 4 rows", "'Null', 'NAN' count as missing."),
+    ],
+)
+def test_gaps_of_a_text_file_are_explained(write, cells, count, marks):
+    table = read_table(write("t.csv", "x,y\n" + "".join(f"1,{cell}\n" for cell in cells)))
+    with pytest.raises(TableError) as caught:
+        fit_target(table, "y")
+    text = str(caught.value)
+    assert f"target 'y' is missing in {count}, first in row 1 (counting from 0). Remove th" in text
+    assert "Empty cells and 'NA', 'N/A', '#N/A'" in text
+    assert text.endswith(marks)
+    with pytest.raises(TableError, match=r"Remove this row\.$"):
+        fit_target(as_table({"y": ["a", None, "b"]}), "y")
+
+
 def test_many_classes():
     cells = [f"class {i:05}" for i in range(10_000)]
     target = fit_target(as_table({"y": cells}), "y")
@@ -78,6 +111,25 @@ def test_regression_by_hand(magnitude):
     assert Target.from_dict(json.loads(json.dumps(target.to_dict()))) == target
 
 
+def test_numbers_of_a_target_reach_to_the_ends_of_float64():
+    top = np.finfo(np.float64).max
+    for values in ([-top, top], [-1e308, 1.7e308, 0.0], [0.0, 5e-324], [top, 1.0], [1.7e308, 1.6e308]):
+        y = np.array(values)
+        with np.errstate(all="raise"):
+            target = fit_target(as_table({"y": y}), "y", task="regression")
+            z = target.encode(y)
+            back = target.unscale(z)
+            assert np.isfinite(target.encode([-top, 0.0, top])).all()
+        np.testing.assert_allclose(back, y, rtol=1e-14, atol=target.scale * 1e-14)
+        assert np.abs(z).max() < 2
+    with np.errstate(all="raise"):
+        huge = Target("y", "regression", (), -1e308, 1e308)
+        # 2 * 1e308 alone is beyond float64; 4 * 1e308 - 1e308 is so in the end
+        np.testing.assert_allclose(huge.unscale([[2.0], [0.0], [4.0], [-3.0]]), [[1e308], [-1e308], [top], [-top]])
+        assert np.isnan(huge.unscale([np.nan])).all()
+        assert huge.unscale(np.float64(1.0)) == 0
+
+
 REFUSED = {
     "no such column": ({"label": ["a", "b"]}, "Label", None, r"no column 'Label'. Did you mean 'label'\?"),
     "gaps": ({"y": ["a", None, "b", None]}, "y", None, "missing in 2 of 4 rows, first in row 1"),
@@ -86,8 +138,8 @@ REFUSED = {
     "one class": ({"y": ["a", "a"]}, "y", None, r"one class only \('a'\)"),
     "one number": ({"y": [4, 4]}, "y", "classification", r"one class only \(4\)"),
     "constant": ({"y": [4.5, 4.5]}, "y", "regression", "is 4.5 in every row"),
-    "continuous": ({"y": np.linspace(0, 1, 30)}, "y", "classification", "30 distinct values .*task='regression'"),
-    "text": ({"y": ["a", "b"]}, "y", "regression", "holds text .*task='classification'"),
+    "continuous": ({"y": np.linspace(0, 1, 30)}, "y", "classification", "30 distinct values .*the task regression"),
+    "text": ({"y": ["a", "b"]}, "y", "regression", "holds text .*choose the task classification"),
     "task": ({"y": ["a", "b"]}, "y", "ranking", "task must be 'classification' or 'regression'; got 'ranking'"),
     "no rows": ({"y": []}, "y", None, "no rows"),
     "beyond 2^53": ({"y": [2**60, 1]}, "y", "classification", "beyond 2\\^53; make them text"),
@@ -104,6 +156,8 @@ def test_unseen_labels_are_named():
     target = fit_target(as_table({"y": ["cat", "dog"]}), "y")
     with pytest.raises(TableError, match=r"'cow' in row 1 .*no class of the fit; 2 such cells. Classes: 'cat', 'dog'"):
         target.encode(["cat", "cow", "cow"])
+    with pytest.raises(TableError, match="1 such cell\\. Classes"):
+        target.encode(["cat", "cow"])
     with pytest.raises(TableError, match="3 in row 0"):
         target.encode([3, 4])
     with pytest.raises(TableError, match="missing in 1 of 2 rows"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from layerwise.errors import DataError, LayerwiseError, TableError, UnknownName
+from layerwise.errors import DataError, DivergenceWarning, LayerwiseError, TableError, UnknownName
 from layerwise.table.frame import Table
 from layerwise.table.read import read_table
 from layerwise.tabular import fit as tabular
@@ -188,7 +188,7 @@ def test_interrupted_training_gives_the_weights_so_far():
     assert set(result.metrics) == {"rmse", "mae", "r2"}
 
 
-@pytest.mark.parametrize(("n", "epochs"), [(64 * 15, 20), (10**6, 20), (64, 300), (1, 19200), (640, 30)])
+@pytest.mark.parametrize(("n", "epochs"), [(64 * 15, 20), (10**6, 20), (64, 300), (1, 300), (640, 30)])
 def test_few_rows_get_more_passes(n, epochs):
     # At least 300 steps of 64 rows, and at least 20 passes.
     assert Settings().epochs_for(n) == epochs
@@ -244,3 +244,21 @@ def test_the_learned_rows_may_be_constant_where_all_are_not():
     y[held_out] = np.linspace(0.5, 1.5, len(held_out))
     with pytest.raises(TableError, match="in every row"):
         fit_table(data(50, price=y), "price", task="regression", settings=QUICK)
+
+
+def test_a_learning_rate_that_leads_nowhere_is_followed_by_a_smaller_one(monkeypatch):
+    monkeypatch.setattr(tabular, "LEARNING_RATES", (1e30, 0.01))
+    with pytest.warns(DivergenceWarning):
+        result = fit("price", data(200), epochs=60)
+    assert result.fit.optimizer.learning_rate == 0.01
+    assert result.model.report["learning_rate"] == 0.01
+    assert result.metrics["r2"] > 0.5
+    (note,) = result.notes
+    assert note == "Learning rate 1e+30 led nowhere (the cost diverged), so 0.01 was tried."
+
+
+def test_a_rate_that_was_asked_for_is_the_only_one():
+    with pytest.warns(DivergenceWarning):
+        result = fit("price", data(200), learning_rate=1e30)
+    assert result.fit.diverged
+    assert "no better than its baseline" in result.notes[-1]

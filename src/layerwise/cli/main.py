@@ -22,7 +22,6 @@ from layerwise.errors import (
     unknown_name,
 )
 from layerwise.model.model import Model, load
-from layerwise.table.columns import CategoryColumn
 from layerwise.table.frame import Table
 from layerwise.table.read import SUFFIXES, file_suffix, read_table
 from layerwise.table.target import Task
@@ -77,11 +76,17 @@ def fit(
         typer.Option(min=1, metavar="N", help="Passes over the data.", show_default=f"{EPOCHS}, more for few rows"),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Rows in a step.")] = 64,
-    learning_rate: Annotated[float, typer.Option(metavar="RATE", help="Length of a step.")] = 0.01,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(metavar="RATE", help="Length of a step.", show_default="0.01, less where that fails"),
+    ] = None,
     held_out: Annotated[
         float, typer.Option(metavar="SHARE", help="Share of rows held out to score the model; 0 for none.")
     ] = 0.2,
     ignore: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="A column not to use; repeatable.")] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="A column of text that looks like numbers; repeatable.")
+    ] = None,
     seed: Annotated[
         int, typer.Option(metavar="N", help="Of the split, the starting weights and the order of rows.")
     ] = 0,
@@ -94,9 +99,14 @@ def fit(
     if out.name.lower().endswith(SUFFIXES):
         raise ModelFileError(f"--out {out} is the name of a table; give the model another, such as model.layerwise.")
     _check_writable(out, table)
-    data = read_table(table)
-    for name in (target, *(ignore or [])):
+    data = read_table(table, text=text or [])
+    for name in (target, *(ignore or []), *(text or [])):
         data.column(name)
+    if data.kind(target) == "boolean" and file_suffix(table) != ".parquet":
+        # Labels keep their spelling, True or TRUE; unless there is more than one, which are the same labels then.
+        spelled = read_table(table, text=[*(text or []), target])
+        if len(set(spelled.column(target))) == len(set(data.column(target))):
+            data = spelled
     screen.say_table(data, target)
     with screen.Progress() as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)  # said with the result
@@ -239,10 +249,9 @@ def _read_for(model: Model, path: Path, target_name: str | None = None) -> Table
     """The table, with the model's categories read as text even where these rows look like numbers."""
     assert model.encoder is not None
     assert model.target is not None
-    columns = [column for column in model.encoder.columns if isinstance(column, CategoryColumn)]
-    # Truth values are found as such, so that TRUE and True are one value; read as text they would be two.
-    text = {column.name for column in columns if not set(column.values) <= {"true", "false"}}
-    if target_name is not None and isinstance(next(iter(model.target.classes), None), str):
+    text = set(model.encoder.text_columns)
+    labels = () if model.target.are_truth_values else model.target.classes
+    if target_name is not None and isinstance(next(iter(labels), None), str):
         text.add(target_name)
     return read_table(path, text=text)
 

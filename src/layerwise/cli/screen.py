@@ -112,6 +112,7 @@ def say_fit(result: TableFit, out: Path) -> None:
     say_notes(encoder.notes if encoder else ())
     if result.interrupted or result.fit.diverged:
         say_notes([result.fit.stop_reason])
+    say_notes(result.notes)
     if result.metrics:
         say_scores(f"{report['rows_held_out']:,} rows held out", result.metrics, result.baseline)
     _out.print(f"Saved to [bold]{escape(str(out))}[/] ({out.stat().st_size / 1024:,.0f} KB).")
@@ -170,7 +171,7 @@ def _columns(model: Model) -> Grid:
         if isinstance(column, CategoryColumn):
             kind, shown = "category", ", ".join(column.values[:6]) + (", …" if len(column.values) > 6 else "")
         elif isinstance(column, NumberColumn):
-            kind, shown = "number", f"mean {column.centre:.6g}, deviation {column.scale:.6g}"
+            kind, shown = "number", f"median {column.centre:.6g}, spread {column.scale:.6g}"
         else:
             kind, shown = "presence", "whether the cell is filled"
         grid.add_row(escape(column.name), kind, str(len(column.output_names)), escape(shown))

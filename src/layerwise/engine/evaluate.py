@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from layerwise.arrays import precision_name
 from layerwise.compile.plan import Plan, plan
 from layerwise.engine.reference import Runner
 from layerwise.errors import GraphError, nearest, shape_text, unknown_name
+from layerwise.graph.differentiate import sources
 from layerwise.graph.node import Node, is_source, require_node
 from layerwise.graph.shapes import bind
 
@@ -24,7 +26,6 @@ def evaluate(
     dtype: str = "float64",
     engine: str = "numpy",
     sizes: Mapping[str, int] | None = None,
-    allow_unused: bool = False,
 ) -> Any:
     """The values of nodes.
 
@@ -33,15 +34,14 @@ def evaluate(
     nodes : Node or sequence of Node
         What to compute. What several of them share is computed once.
     feeds : mapping of Node to array_like
-        A value for every input and parameter that they need.
+        A value for every input and parameter that they need. A derivative may be fed whatever the
+        differentiated nodes need, although it is constant by some of it.
     dtype : {"float64", "float32", "complex128"}
         The precision of all real values. complex128 is for derivatives by a complex step.
     engine : {"numpy"}
         What runs the graph.
     sizes : mapping of str to int, optional
         Sizes of named axes, such as ``{"N": 10}``, where no input carries them.
-    allow_unused : bool
-        Let feeds hold inputs that these nodes do not use, as when a gradient turns out to be constant.
 
     Returns
     -------
@@ -62,8 +62,7 @@ def evaluate(
     >>> lw.evaluate(lw.sum(x, axis=1), {x: [[1.0, 2.0], [3.0, 4.0]]})
     array([3., 7.])
     """
-    if dtype not in _DTYPES:
-        raise unknown_name("dtype", dtype, _DTYPES)
+    dtype = precision_name(dtype, _DTYPES)
     if engine not in _ENGINES:
         raise unknown_name("engine", engine, _ENGINES)
     many = [nodes] if isinstance(nodes, Node) else list(nodes)
@@ -71,7 +70,7 @@ def evaluate(
         require_node(node, "What is evaluated")
     program = plan(many)
     feeds = feeds or {}
-    _check_feeds(feeds, program, allow_unused)
+    _check_feeds(feeds, program, sources(many))
     results: list[Any] = []
     for result in Runner(program, dtype).run(feeds, _all_sizes(sizes, feeds, program)):
         shared = any(result is earlier for earlier in results)
@@ -94,18 +93,19 @@ def _all_sizes(sizes: Mapping[str, int] | None, feeds: Mapping[Node, Any], progr
     return known
 
 
-def _check_feeds(feeds: Mapping[Node, Any], program: Plan, allow_unused: bool) -> None:
+def _check_feeds(feeds: Mapping[Node, Any], program: Plan, known: set[Node]) -> None:
     needed = [node for _, node in program.sources]
     names = [n.name for n in needed]
     for key in feeds:
         if not isinstance(key, Node):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise GraphError(f"feeds must map nodes to values; got the key {key!r}.{nearest(key, names)} Use the node.")
-        if key not in needed and not (allow_unused and is_source(key)):
+            raise GraphError(
+                f"feeds must map nodes to values; got the key {key!r}.{nearest(key, names)} Use the node itself."
+            )
+        if key not in known:
             what = f"{key.op.name} {key.name!r}" if is_source(key) else f"{key!r}, which is computed, not fed"
             raise GraphError(
                 f"feeds holds {what} of shape {shape_text(key.shape)}, which the graph does not use as an input. "
                 f"Its inputs: {', '.join(f'{n.name} {shape_text(n.shape)}' for n in needed) or 'none'}."
-                + (" Leave it out, or pass allow_unused=True." if is_source(key) else "")
             )
     missing = [n for n in needed if n not in feeds]
     if missing:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from layerwise.arrays import numeric_array
 from layerwise.compile.plan import Instruction, Plan
-from layerwise.errors import DataError
 from layerwise.graph.node import Node
 from layerwise.graph.shapes import bind, resolve
 from layerwise.types import Array, Kind
@@ -85,15 +85,7 @@ def as_numbers(value: Any, dtype: np.dtype[Any], kind: Kind, owner: str) -> Arra
     DataError
         Text, objects, dates, complex numbers; fractions where integers are needed.
     """
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise DataError(f"{owner} must be a rectangular array of numbers; got rows of different lengths.") from None
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise DataError(f"{owner} is a masked array with masked values. Fill or drop them first.")
     allowed = {"real": "fiub", "integer": "iu", "boolean": "b"}[kind] + ("c" if dtype.kind == "c" else "")
-    if array.dtype.kind not in allowed and array.size:
-        wanted = {"real": "real numbers", "integer": "integers", "boolean": "booleans"}[kind]
-        raise DataError(f"{owner} must hold {wanted}; got dtype {array.dtype}.")
+    array = numeric_array(value, owner, allowed)
     with np.errstate(over="ignore", invalid="ignore"):  # 1e300 is ∞ in float32; a signalling NaN stays NaN
         return array.astype(dtype, copy=False)

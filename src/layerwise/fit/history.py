@@ -57,7 +57,7 @@ class History(Sequence[Epoch]):
         return np.array([e.cost for e in self.epochs], dtype=np.float64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fit:
     """The result of `layerwise.train`.
 
@@ -71,7 +71,7 @@ class Fit:
     stop_reason : str
         A sentence.
     diverged : bool
-        The cost stopped being finite; ``params`` are the last weights whose cost was finite.
+        The cost stopped being finite or ran away; ``stop_reason`` says which weights ``params`` are.
     """
 
     network: Network
@@ -80,3 +80,6 @@ class Fit:
     history: History
     stop_reason: str
     diverged: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Fit of {self.network!r}: {len(self.history)} epochs. {self.stop_reason}>"

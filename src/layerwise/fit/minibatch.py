@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from layerwise.arrays import precision_name
 from layerwise.compile.plan import plan
 from layerwise.engine.reference import Runner
-from layerwise.errors import DataError, DivergenceWarning, TrainingInterrupted, unknown_name
+from layerwise.errors import DataError, DivergenceWarning, TrainingInterrupted
 from layerwise.fit.history import Epoch, Fit, History
 from layerwise.network.build import StepGraph, step_graph
 from layerwise.network.data import (
@@ -21,12 +22,12 @@ from layerwise.network.data import (
     check_inputs,
     check_parameters,
     check_targets,
-    check_weights,
     in_order,
-    present_rows,
+    weighted_rows,
 )
 from layerwise.network.network import Network
 from layerwise.network.updates import Momentum, UpdateRule
+from layerwise.ops.losses import LOSSES
 from layerwise.randomness import Stream, permutation
 from layerwise.types import Array
 
@@ -65,7 +66,7 @@ def train(
     seed : int
         Of starting weights and of the order of samples.
     sample_weight : (N,) array_like, optional
-        >= 0; a row of weight 0 is absent.
+        >= 0; scaled to mean 1 over the data set. A row of weight 0 is absent.
     dtype : {"float64", "float32"}, optional
         Precision; by default that of ``params``, else float64.
     on_epoch_end : callable(Epoch), optional
@@ -86,7 +87,8 @@ def train(
     Warns
     -----
     DivergenceWarning
-        The cost stopped being finite. The fit ends with the last weights whose cost was finite.
+        The cost stopped being finite: the fit ends with the last weights whose cost was finite. Or an epoch
+        cost `GROWTH` times as much as the start: it ends with the weights of the lowest cost.
 
     Examples
     --------
@@ -132,9 +134,7 @@ def _checked_data(net: Network, X: Any, Y: Any, sample_weight: Any, dtype: str) 
     X = check_inputs(net, X, dtype)
     if len(X) == 0:
         raise DataError("X has no rows; at least one sample is needed to learn from.")
-    Y = check_targets(net, Y, len(X), dtype)
-    w = None if sample_weight is None else check_weights(sample_weight, len(X), dtype)
-    return _Data(*present_rows(X, Y, w))
+    return _Data(*weighted_rows(X, check_targets(net, Y, len(X), dtype), sample_weight, dtype))
 
 
 def _check_count(value: Any, name: str) -> None:
@@ -145,8 +145,7 @@ def _check_count(value: Any, name: str) -> None:
 def _starting_weights(
     net: Network, params: Mapping[str, Any] | None, seed: int, dtype: str | None
 ) -> tuple[dict[str, Array], str]:
-    if dtype not in (None, "float32", "float64"):
-        raise unknown_name("dtype", dtype, ("float32", "float64"))
+    dtype = None if dtype is None else precision_name(dtype)
     if params is None:
         return net.initialise(seed, dtype or "float64"), dtype or "float64"
     arrays, own = check_parameters(net, params)
@@ -190,6 +189,14 @@ class _State:
     step: int = 0
 
 
+GROWTH = 100.0
+"""An epoch whose cost is this many times that of the starting weights is a fit that runs away."""
+
+_LAST_FINITE = "The last weights whose cost was finite are kept."
+_SAMPLE = 1024
+"""Rows from which the cost of the starting weights is found."""
+
+
 class _Loop:
     """A fit in progress."""
 
@@ -215,33 +222,55 @@ class _Loop:
         self._began = time.monotonic()
 
     def run(self, epochs: int, batches: Callable[[int], Iterator[Array | slice]]) -> None:
+        start = best = self._cost(_Data(*self.data.rows(slice(_SAMPLE), self.dtype)))
+        best_weights = self.state.weights
+        bounded = LOSSES[self.net.loss.name].nonnegative
         for self.epoch in range(1, epochs + 1):
-            total = mass = 0.0
+            total = 0.0
+            batch = self.data
             for rows in batches(self.epoch):
-                X, Y, w = self.data.rows(rows, self.dtype)
-                share = float(len(X)) if w is None else float(np.sum(w, dtype=np.float64))
-                cost = self._one_step(X, Y, w)
+                batch = _Data(*self.data.rows(rows, self.dtype))
+                total += self._one_step(batch) * len(batch.X)
                 if self.diverged:
-                    warnings.warn(self.stop_reason, DivergenceWarning, stacklevel=3)
                     return
-                total, mass = total + cost * share, mass + share
-            self.epochs.append(Epoch(self.epoch, total / mass, time.monotonic() - self._began))
+            cost = total / len(self.data.X)
+            self.epochs.append(Epoch(self.epoch, cost, time.monotonic() - self._began))
             if self.on_epoch_end is not None:
                 self.on_epoch_end(self.epochs[-1])
-        self.stop_reason = f"All {epochs} epochs are done." if epochs > 1 else "The one epoch is done."
+            if bounded and cost > GROWTH * start > 0:
+                grown = f"The cost grew from {start:.3g} at the start to {cost:.3g} in epoch {self.epoch}"
+                self._stop_diverged(grown, best_weights, "The weights of the lowest cost are kept.")
+                return
+            if cost < best:
+                best, best_weights = cost, self.state.weights
+        self._check_last_step(batch)
+        if not self.diverged:
+            self.stop_reason = f"All {epochs} epochs are done." if epochs > 1 else "The one epoch is done."
 
-    def _one_step(self, X: Array, Y: Array, w: Array | None) -> float:
+    def _check_last_step(self, batch: _Data) -> None:
+        """No further step would find out that the last one led to weights of infinite cost."""
+        cost = self._cost(batch)
+        if not math.isfinite(cost):
+            self._stop_diverged(f"The cost is {cost} after the last step", self.state.trusted)
+
+    def _cost(self, batch: _Data) -> float:
+        """The cost of a batch at the present weights."""
+        graph = self._graph.graph
+        feeds = graph.feeds(self.state.weights, batch.X, batch.Y, batch.weights)
+        return float(Runner(plan([graph.cost]), self.dtype).run(feeds)[0])
+
+    def _one_step(self, batch: _Data) -> float:
         """Run the step; keep its weights if they and its cost are finite."""
         step, before = self._graph, self.state
-        feeds = step.graph.feeds(before.weights, X, Y, w)
+        feeds = step.graph.feeds(before.weights, batch.X, batch.Y, batch.weights)
         feeds.update((step.slots[k], a) for k, a in before.slots.items())
         feeds.update((step.hyperparameters[k], v) for k, v in self.rule.hyperparameters.items())
         cost, *after = self._runner.run(feeds)
         n = len(before.weights)
         if not math.isfinite(cost):
-            self._stop_diverged(f"The cost became {float(cost)}", before.trusted)
+            self._stop_diverged(f"The cost became {float(cost)} in {self._here()}", before.trusted)
         elif not all(np.isfinite(a).all() for a in after[:n]):
-            self._stop_diverged("The weights became infinite or NaN", before.weights)
+            self._stop_diverged(f"The weights became infinite or NaN in {self._here()}", before.weights)
         else:
             self.state = _State(
                 dict(zip(before.weights, after[:n], strict=True)),
@@ -251,14 +280,19 @@ class _Loop:
             )
         return float(cost)
 
-    def _stop_diverged(self, what: str, weights: dict[str, Array]) -> None:
-        rate, step = self.rule.learning_rate, self.state.step
-        kept = "The last weights whose cost was finite are kept." if step else "The starting weights are kept."
+    def _here(self) -> str:
+        return f"epoch {self.epoch}, step {self.state.step + 1}"
+
+    def _stop_diverged(self, what: str, weights: dict[str, Array], kept: str = _LAST_FINITE) -> None:
+        rate = self.rule.learning_rate
+        if not self.state.step:
+            kept = "The starting weights are kept."
         self.state, self.diverged = replace(self.state, weights=weights), True
         self.stop_reason = (
-            f"{what} in epoch {self.epoch}, step {step + 1}, with learning rate {rate:g}. {kept} "
+            f"{what}, with learning rate {rate:g}. {kept} "
             f"Try learning rate {rate / 10:g}, or scale inputs and targets to about 1."
         )
+        warnings.warn(self.stop_reason, DivergenceWarning, stacklevel=5)
 
     def fit(self) -> Fit:
         """What has been learned so far."""

@@ -6,6 +6,7 @@ mode: a vjp is linear in the upstream gradient, and differentiating it by that g
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any, overload
 
@@ -17,6 +18,7 @@ from layerwise.graph.node import (
     Node,
     constant,
     dependents,
+    is_source,
     order,
     placeholder,
     require_node,
@@ -68,8 +70,30 @@ def gradient(cost: Node, wrt: Node | Sequence[Node]) -> Node | list[Node]:
             "Reduce it with layerwise.mean or layerwise.sum, or use layerwise.jacobian."
         )
     many = _wrt(wrt)
-    grads = pull_back([cost], [constant(1.0)], many)
+    grads = _derived(pull_back([cost], [constant(1.0)], many), [cost])
     return grads[0] if isinstance(wrt, Node) else grads
+
+
+_ORIGINS: weakref.WeakKeyDictionary[Node, weakref.WeakSet[Node]] = weakref.WeakKeyDictionary()
+"""Derivatives, and the inputs and parameters of what they are derivatives of."""
+
+
+def _derived(results: list[Node], outputs: Sequence[Node]) -> list[Node]:
+    """``results``, noted as derivatives of ``outputs``."""
+    found = sources(outputs)
+    for node in results:
+        _ORIGINS.setdefault(node, weakref.WeakSet()).update(found)
+    return results
+
+
+def sources(outputs: Sequence[Node]) -> set[Node]:
+    """The inputs and parameters behind ``outputs``, and those behind what they are derivatives of.
+
+    A derivative may have lost some: that of W x by W holds no W. Still they belong to it.
+    """
+    nodes = order(outputs)
+    behind = (_ORIGINS.get(node, ()) for node in nodes)
+    return {node for node in nodes if is_source(node)}.union(*behind)
 
 
 def pull_back(outputs: Sequence[Node], seeds: Sequence[Node], wrt: Sequence[Node]) -> list[Node]:
@@ -151,7 +175,7 @@ def jvp(outputs: Node | Sequence[Node], wrt: Node | Sequence[Node], tangents: An
             tangent = _local_jvp(node, [moved.get(x) for x in node.inputs])
             if tangent is not None:  # a wrt that depends on another one also moves with it
                 moved[node] = moved[node] + tangent if node in moved else tangent
-    result = [moved[n] if n in moved else zeros(n.shape) for n in many]
+    result = _derived([moved[n] if n in moved else zeros(n.shape) for n in many], many)
     return result[0] if isinstance(outputs, Node) else result
 
 
@@ -223,10 +247,10 @@ def jacobian(y: Node, x: Node) -> Node:
     if reverse and n_out <= n_in:
         rows = [_axes_reversed(pull_back([y], [_basis(y.shape, y_own, k)], [x])[0], len(x_own)) for k in range(n_out)]
         stacked = _stack(rows, (*sample, *reversed(x_own)), axis=len(sample))
-        return _reshape(stacked, (*sample, *y_own, *reversed(x_own)))
+        return _derived([_reshape(stacked, (*sample, *y_own, *reversed(x_own)))], [y])[0]
     columns = [jvp(y, [x], [_basis(x.shape, x_own, k)]) for k in range(n_in)]
     stacked = _stack(columns, y.shape, axis=y.ndim)
-    return _axes_reversed(_reshape(stacked, (*y.shape, *x_own)), len(x_own))
+    return _derived([_axes_reversed(_reshape(stacked, (*y.shape, *x_own)), len(x_own))], [y])[0]
 
 
 def _require_separate_samples(y: Node, x: Node, sample: Shape) -> None:

@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from layerwise.errors import GraphError, ShapeError, unknown_name
+from layerwise.arrays import numeric_array
+from layerwise.errors import DataError, GraphError, ShapeError, unknown_name
 from layerwise.graph import shapes
 from layerwise.types import Array, Kind, Shape
 
@@ -61,6 +62,8 @@ class Op:
         derivative is taken from it.
     doc : str
         What it computes, in one sentence.
+    arity : int, optional
+        Number of inputs; None: any.
     """
 
     name: str
@@ -77,17 +80,28 @@ class Op:
     kernel: str | None = None
     definition: Callable[..., Any] | None = None
     doc: str = ""
+    arity: int | None = None
 
     def __call__(self, *inputs: Any, **attributes: Any) -> Any:
         """A node when any input is a node; otherwise the value, computed at once."""
+        if self.arity is not None and len(inputs) != self.arity:
+            options = f" Options go by name: {', '.join(self.defaults)}." if self.defaults else ""
+            values = "value" if self.arity == 1 else "values"
+            raise GraphError(f"{self.name} takes {self.arity} {values}; got {len(inputs)}.{options}")
         for name in attributes:
             if name not in self.defaults:
                 raise unknown_name(f"argument of {self.name}", name, self.defaults)
         attributes = {**self.defaults, **attributes}
         if any(isinstance(x, Node) for x in inputs):
             return apply(self, *inputs, **attributes)
+        arrays = _as_arrays(self, inputs)
+        self.shape(*(a.shape for a in arrays), **attributes)
         with np.errstate(all="ignore"):
-            return self.forward(*map(np.asarray, inputs), **attributes)
+            return self.forward(*arrays, **attributes)
+
+    def kind_of_input(self, position: int) -> Kind:
+        """The kind that the input at ``position`` must have."""
+        return self.kinds[min(position, len(self.kinds) - 1)]
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -252,17 +266,30 @@ def _key(value: Any) -> Any:
         return tuple(map(_key, value))  # pyright: ignore
     if isinstance(value, np.ndarray):
         array: Array = value  # pyright: ignore[reportUnknownVariableType]
-        return (array.dtype.str, array.shape, array.tobytes())
+        content = array.tobytes() if array.nbytes < 4096 else _digest(array)
+        return (array.dtype.str, array.shape, content)
     if isinstance(value, float):
         return ("float", value.hex())
     return (type(value).__name__, value)
+
+
+def _digest(array: Array) -> bytes:
+    """Stands for the content of a large array, which a key would otherwise hold a second time."""
+    import hashlib  # needed for large constants only
+
+    return hashlib.blake2b(np.ascontiguousarray(array).data).digest()
 
 
 def apply(op: Op, *inputs: Any, **attributes: Any) -> Node:
     """The node of ``op`` on ``inputs``; numbers and arrays become constants."""
     nodes: list[Node] = []
     for position, value in enumerate(inputs):
-        wanted = op.kinds[min(position, len(op.kinds) - 1)]
+        wanted = op.kind_of_input(position)
+        if wanted == "boolean" and isinstance(value, bool):
+            raise GraphError(
+                f"{op.name} got the plain {value} as its condition. Nodes are compared as objects by == and !=; "
+                "use layerwise.equal or layerwise.not_equal."
+            )
         node = as_node(value, wanted)
         nodes.append(node)
         if node.kind != wanted:
@@ -276,6 +303,24 @@ def apply(op: Op, *inputs: Any, **attributes: Any) -> Node:
     return Node(op, tuple(nodes), attributes, shape, op.kind)
 
 
+def _as_arrays(op: Op, inputs: tuple[Any, ...]) -> list[Array]:
+    """Inputs as arrays of the kinds that ``op`` needs; numbers and integers take the precision of the others."""
+    arrays = [numeric_array(x, f"{op.name}: argument {i + 1}", "biufc") for i, x in enumerate(inputs)]
+    floating = [a.dtype for a, x in zip(arrays, inputs, strict=True) if a.dtype.kind in "fc" and not _is_number(x)]
+    precision = np.result_type(*floating) if floating else np.dtype(np.float64)
+    for i, (array, x) in enumerate(zip(arrays, inputs, strict=True)):
+        wanted = op.kind_of_input(i)
+        if array.dtype.kind not in {"real": "iufc", "integer": "iu", "boolean": "b"}[wanted]:
+            raise DataError(f"{op.name}: argument {i + 1} must be {wanted}; got dtype {array.dtype}.")
+        if wanted == "real" and (array.dtype.kind in "iu" or _is_number(x)):
+            arrays[i] = array.astype(precision)
+    return arrays
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, np.generic)
+
+
 def as_node(value: Any, kind: Kind = "real") -> Node:
     """``value`` itself when it is a node, else a constant; integers become real where ``kind`` asks for it."""
     if isinstance(value, Node):
@@ -284,8 +329,8 @@ def as_node(value: Any, kind: Kind = "real") -> Node:
     return constant(np.asarray(value, dtype=np.float64)) if kind == "real" and node.kind == "integer" else node
 
 
-def product(a: Node, b: Node) -> Node:
-    """``a @ b``; a vector is a row on the left, a column on the right, and its axis is dropped."""
+def product(a: Any, b: Any) -> Any:
+    """``a @ b`` of nodes or of arrays; a vector is a row or a column, by its side, and its axis is dropped."""
     if a.ndim == 1:
         left = OPS["reshape"](a, shape=(1, *a.shape))
         row = product(left, b)
@@ -426,11 +471,6 @@ def size(dims: Shape) -> Node:
 def is_source(node: Node) -> bool:
     """True for inputs and parameters: nodes that must be fed."""
     return node.op is _INPUT or node.op is _PARAMETER
-
-
-def is_parameter(node: Node) -> bool:
-    """True for parameters."""
-    return node.op is _PARAMETER
 
 
 def constant_value(node: Node) -> Array | None:

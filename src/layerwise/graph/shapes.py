@@ -44,7 +44,10 @@ def normal_axes(axis: int | tuple[int, ...] | None, rank: int, what: str) -> tup
     """``axis`` as sorted numbers in 0 .. rank-1; None means all axes."""
     if axis is None:
         return tuple(range(rank))
-    axes = (int(axis),) if isinstance(axis, (int, np.integer)) else tuple(map(int, axis))
+    axes = (axis,) if isinstance(axis, (int, np.integer)) else tuple(axis)
+    if not all(isinstance(a, (int, np.integer)) and not isinstance(a, bool) for a in axes):  # pyright: ignore
+        raise ShapeError(f"{what}: an axis is given by its number, 0 .. {rank - 1}; got {axis!r}.")
+    axes = tuple(map(int, axes))
     for a in axes:
         if not -rank <= a < rank:
             raise ShapeError(f"{what}: axis {a} is outside a value of {rank} axes. Use {-rank} to {rank - 1}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +14,10 @@ from layerwise.errors import DataError, ModelFileError, NetworkError
 from layerwise.model import store
 from layerwise.network.data import check_parameters
 from layerwise.network.network import Network
+from layerwise.ops.activations import sigmoid
 from layerwise.table import plain
 from layerwise.table.encode import Encoder
-from layerwise.table.frame import Table, as_table
+from layerwise.table.frame import as_table
 from layerwise.table.target import Target
 from layerwise.types import Array
 
@@ -54,9 +55,13 @@ class Model:
     report: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
-        params, _ = check_parameters(self.network, self.params)
+        if not isinstance(self.network, Network):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DataError(f"Model takes a network, then its weights; got {type(self.network).__name__} first.")
+        checked, _ = check_parameters(self.network, self.params)
+        params = {name: np.array(array) for name, array in checked.items()}  # the caller's may go on changing
         object.__setattr__(self, "params", params)
         for name, array in params.items():
+            array.setflags(write=False)
             if not np.isfinite(array).all():
                 raise DataError(f"params[{name!r}] holds NaN or infinite values; a model needs finite weights.")
         inputs = self.network.widths[0]
@@ -104,19 +109,19 @@ class Model:
         TableError, ShapeError, DataError
             Columns are missing (the message names them), text where numbers were, NaN in a matrix.
         """
-        if self.encoder is None:
-            return self.network.forward(self.params, data)
-        table = as_table(data)
-        blocks = [
-            self.network.forward(self.params, self._encoded(table.rows(slice(first, first + BLOCK_ROWS))))
-            for first in range(0, max(table.n_rows, 1), BLOCK_ROWS)
-        ]
-        return np.concatenate(blocks)
+        return self._in_blocks(self.network.forward, data)
 
-    def _encoded(self, table: Table) -> Array:
-        assert self.encoder is not None
+    def _in_blocks(self, compute: Callable[[Mapping[str, Array], Array], Array], data: Any) -> Array:
+        """``compute`` of the inputs that ``data`` encode, a block of rows at a time."""
+        if self.encoder is None:
+            return compute(self.params, data)
+        table = as_table(data)
         single = next(iter(self.params.values())).dtype == np.float32
-        return self.encoder.transform(table, dtype="float32" if single else "float64")
+        blocks: list[Array] = []
+        for first in range(0, max(table.n_rows, 1), BLOCK_ROWS):
+            rows = table.rows(slice(first, first + BLOCK_ROWS))
+            blocks.append(compute(self.params, self.encoder.transform(rows, "float32" if single else "float64")))
+        return np.concatenate(blocks)
 
     def predict_proba(self, data: Any) -> Array:
         """The probability of each class; parameters as in `outputs`.
@@ -133,8 +138,10 @@ class Model:
         """
         if not self.is_classifier:
             raise DataError("This model predicts numbers, not classes, so it has no probabilities. Use predict.")
-        A = self.outputs(data)
-        return np.concatenate([1 - A, A], axis=1) if A.shape[1] == 1 else A
+        if self.network.widths[-1] > 1:
+            return self.outputs(data)
+        Z = self._in_blocks(self.network.pre_activation, data)
+        return np.concatenate([sigmoid(-Z), sigmoid(Z)], axis=1)  # 1 - sigmoid(Z) would round to 0 from Z = 17 on
 
     def predict(self, data: Any) -> Array:
         """The label of each row, or its number in the target's unit; parameters as in `outputs`.
@@ -173,9 +180,7 @@ class Model:
             A label that the model does not know, missing outcomes, another number of rows.
         """
         if self.target is None:
-            raise DataError(
-                "This model was made without a target, so it cannot be scored. Use layerwise.Model(target=…)."
-            )
+            raise DataError("This model was made without a target, so it cannot be scored.")
         true = self.target.encode(y)
         classify = self.target.task == "classification"
         predicted = self.predict_proba(data) if classify else self.predict(data)

@@ -10,11 +10,9 @@ from layerwise.errors import NetworkError
 from layerwise.graph.differentiate import gradient
 from layerwise.graph.node import Node, input, parameter
 from layerwise.network.updates import UpdateRule
-from layerwise.ops.activations import ACTIVATIONS
 from layerwise.ops.layout import one_hot
-from layerwise.ops.linear import affine, matmul
 from layerwise.ops.losses import LOSSES
-from layerwise.ops.reductions import mean, sum
+from layerwise.ops.reductions import mean
 
 if TYPE_CHECKING:
     from layerwise.network.network import Network
@@ -58,6 +56,7 @@ class CostGraph(ForwardGraph):
     ----------
     targets : Node, (N, n_L), or (N,) integer labels
     sample_weight : Node, (N,), or None
+        Its mean over the data set is to be 1, so that C = (1/N) Σ w L = Σ w L / Σ w.
     losses : Node, (N,)
         L of each sample.
     cost : Node, ()
@@ -82,11 +81,11 @@ def forward_graph(net: Network) -> ForwardGraph:
     parameters = {name: parameter(name, shape) for name, shape in net.parameter_shapes.items()}
     Z: list[Node] = []
     A: list[Node] = [X]
-    for number, layer in enumerate(net.layers, start=1):
-        W = parameters[f"W{number}"]
-        Z.append(affine(A[-1], W, parameters[f"b{number}"]) if layer.bias else matmul(A[-1], W))
-        f = ACTIVATIONS[layer.activation.name]
-        A.append(Z[-1] if f.name == "identity" else f(Z[-1], **layer.activation.options))
+    for number, (n_in, layer) in enumerate(zip(net.widths, net.layers, strict=False), start=1):
+        own = {name: parameters[f"{name}{number}"] for name in layer.parameters(n_in)}
+        pre_activation, activation = layer.graph(A[-1], own)
+        Z.append(pre_activation)
+        A.append(activation)
     return ForwardGraph(X, parameters, tuple(Z), tuple(A))
 
 
@@ -105,7 +104,7 @@ def cost_graph(net: Network, *, labels: bool, weighted: bool) -> CostGraph:
     else:
         losses = row.op(forward.output, T, **net.loss.options)
     w = input("sample_weight", ("N",)) if weighted else None
-    cost = mean(losses) if w is None else sum(w * losses) / sum(w)
+    cost = mean(losses if w is None else w * losses)
     return CostGraph(**vars(forward), targets=targets, sample_weight=w, losses=losses, cost=cost)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from layerwise.arrays import numeric_array
 from layerwise.errors import DataError, ShapeError, nearest, shape_text
 from layerwise.ops.losses import LOSSES
 from layerwise.types import Array
@@ -16,22 +17,9 @@ if TYPE_CHECKING:
 
 
 def as_array(value: Any, name: str) -> Array:
-    """``value`` as a numeric array, not copied where it is one; bool becomes uint8."""
-    if value is None or isinstance(value, (str, bytes, Mapping)):
-        raise DataError(f"{name} must be an array of numbers; got {type(value).__name__}.")
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise DataError(
-            f"{name} is a masked array with {int(value.mask.sum())} masked values. Fill or drop them first."
-        )
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise DataError(f"{name} must be rectangular; got rows of different lengths.") from None
-    if array.dtype.kind == "b":
-        return array.view(np.uint8)
-    if array.dtype.kind not in "fiu":
-        raise DataError(f"{name} must hold real numbers; got dtype {array.dtype}. Encode text and dates first.")
-    return array
+    """``value`` as an array of real numbers, not copied where it is one; bool becomes uint8."""
+    array = numeric_array(value, name)
+    return array.view(np.uint8) if array.dtype.kind == "b" else array
 
 
 def in_order(array: Array, dtype: str) -> Array:
@@ -150,12 +138,8 @@ def _check_allowed(Y: Array, allowed: str, loss: str) -> None:
         raise DataError(f"For loss {loss!r} {wanted}; row {at} is {Y[at].tolist()} ({int(bad.sum())} rows in all).")
 
 
-def check_weights(sample_weight: Any, n_samples: int, dtype: str = "float64") -> Array:
-    """Sample weights (N,): finite, >= 0, not all 0; scaled, which the weighted average does not feel.
-
-    The scale is the power of 2 that brings the largest weight to 1/2 … 1: it rounds nothing, and neither
-    the sum of large weights overflows nor do small ones all become 0 in ``dtype``.
-    """
+def check_weights(sample_weight: Any, n_samples: int) -> Array:
+    """Sample weights (N,) as float64: finite, >= 0, not all 0."""
     array = as_array(sample_weight, "sample_weight")
     if array.shape != (n_samples,):
         raise ShapeError(f"sample_weight must have shape ({n_samples},); got {shape_text(array.shape)}.")
@@ -165,21 +149,25 @@ def check_weights(sample_weight: Any, n_samples: int, dtype: str = "float64") ->
         raise DataError(f"sample_weight must be >= 0; got {array[at]} at row {at}.")
     if n_samples and not (array > 0).any():
         raise DataError("sample_weight is 0 for every row, so nothing can be learned.")
-    array = array.astype(np.float64)
-    _, exponent = np.frexp(array.max(initial=0.0))
-    with np.errstate(under="ignore"):
-        return np.ldexp(array, -exponent).astype(dtype)
+    return array.astype(np.float64)
 
 
-def present_rows(X: Array, Y: Array, weights: Array | None) -> tuple[Array, Array, Array | None]:
-    """Inputs, targets and weights without the rows of weight 0.
+def weighted_rows(X: Array, Y: Array, sample_weight: Any, dtype: str) -> tuple[Array, Array, Array | None]:
+    """Inputs, targets and weights without the rows of weight 0; the weights scaled to mean 1.
 
-    In the sum a row of weight 0 and infinite loss would be 0 · ∞ = NaN, not absent.
+    In the sum a row of weight 0 and infinite loss would be 0 · ∞ = NaN, not absent. With mean 1 over the data
+    set, C = (1/N) Σ w L is Σ w L / Σ w, and in a minibatch a row pulls as hard as its weight says, whatever
+    else the batch holds.
     """
-    if weights is None or weights.all():
-        return X, Y, weights
-    kept = weights > 0
-    return X[kept], Y[kept], weights[kept]
+    if sample_weight is None:
+        return X, Y, None
+    w = check_weights(sample_weight, len(X))
+    if not w.all():
+        present = w > 0
+        X, Y, w = X[present], Y[present], w[present]
+    # By a power of 2 first, which rounds nothing: the sum of large weights would overflow.
+    w = np.ldexp(w, -np.frexp(w.max())[1])
+    return X, Y, (w / np.mean(w)).astype(dtype)
 
 
 def check_parameters(net: Network, params: Any) -> tuple[dict[str, Array], str]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from layerwise.errors import NetworkError
-from layerwise.network.initialise import default_rule
+from layerwise.graph.node import Node
+from layerwise.network.initialise import RULES, default_rule
 from layerwise.network.spec import Activation, Initialiser, as_named
+from layerwise.ops.activations import ACTIVATIONS
+from layerwise.ops.linear import affine, matmul
+from layerwise.types import FloatArray
 
 
 def _checked_width(width: object, what: str) -> int:
@@ -73,6 +79,32 @@ class Dense:
         start = default_rule(f.name) if initialiser is None else initialiser
         object.__setattr__(self, "initialiser", as_named(Initialiser, start))
         object.__setattr__(self, "bias", bool(bias))
+
+    def parameters(self, n_in: int) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of this layer's own parameters behind ``n_in`` inputs."""
+        return {"W": (n_in, self.width), **({"b": (self.width,)} if self.bias else {})}
+
+    def start(self, n_in: int, seed: int, number: int) -> dict[str, FloatArray]:
+        """Starting values of the parameters; ``number`` is the layer's place in the network, from 1."""
+        rule = RULES[self.initialiser.name]
+        W = rule.draw(seed, (n_in, self.width), number, **self.initialiser.options)
+        return {"W": W, **({"b": np.zeros(self.width)} if self.bias else {})}
+
+    def graph(self, A: Node, parameters: Mapping[str, Node]) -> tuple[Node, Node]:
+        """The nodes Z (N, n_l) and f(Z) for inputs A (N, n_in) and this layer's own parameters."""
+        W = parameters["W"]
+        Z: Node = affine(A, W, parameters["b"]) if self.bias else matmul(A, W)
+        f = ACTIVATIONS[self.activation.name]
+        return Z, Z if f.name == "identity" else f(Z, **self.activation.options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, from which ``Dense(**data)`` makes an equal layer."""
+        return {
+            "width": self.width,
+            "activation": self.activation.to_dict(),
+            "initialiser": self.initialiser.to_dict(),
+            "bias": self.bias,
+        }
 
     def __repr__(self) -> str:
         f = self.activation

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from layerwise.arrays import precision_name
 from layerwise.compile.plan import plan
 from layerwise.engine.reference import Runner
-from layerwise.errors import DataError, NetworkError, SymmetryWarning, unknown_name
+from layerwise.errors import DataError, NetworkError, SymmetryWarning
 from layerwise.graph.differentiate import gradient
 from layerwise.graph.node import Node
 from layerwise.network.build import CostGraph, ForwardGraph, cost_graph, forward_graph
-from layerwise.network.data import check_inputs, check_parameters, check_targets, check_weights, in_order, present_rows
+from layerwise.network.data import check_inputs, check_parameters, check_targets, in_order, weighted_rows
 from layerwise.network.initialise import RULES
 from layerwise.network.layers import Dense, Input
 from layerwise.network.spec import Activation, Loss, as_named
 from layerwise.ops.losses import LOSSES
 from layerwise.types import Array
 
-_USUAL_LOSS = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy", "exp": "poisson"}
+_USUAL_LOSS = {row.usual_for: name for name, row in LOSSES.items() if row.usual_for}
 
 
 class Network:
@@ -64,6 +64,7 @@ class Network:
     layers: tuple[Dense, ...]
     widths: tuple[int, ...]
     loss: Loss
+    _ready: dict[tuple[Any, ...], tuple[Any, Runner]]
 
     def __init__(
         self,
@@ -76,8 +77,9 @@ class Network:
         widths, dense = _described(layers, hidden, output)
         last = dense[-1].activation.name
         named = as_named(Loss, _USUAL_LOSS.get(last, "squared_error") if loss is None else loss)
-        _check_fit(last, named.name)
-        self.__dict__.update(widths=widths, layers=dense, loss=named)
+        _check_fit(last, named.name, widths[-1])
+        # _ready: graphs and what runs them, kept for the next call
+        self.__dict__.update(widths=widths, layers=dense, loss=named, _ready={})
 
     def __setattr__(self, name: str, value: object) -> None:
         raise NetworkError(f"{self!r} cannot be changed. Make a new one.")
@@ -102,15 +104,7 @@ class Network:
         """The description as plain data, from which `from_dict` makes an equal network."""
         return {
             "n_inputs": self.widths[0],
-            "layers": [
-                {
-                    "width": layer.width,
-                    "activation": layer.activation.to_dict(),
-                    "initialiser": layer.initialiser.to_dict(),
-                    "bias": layer.bias,
-                }
-                for layer in self.layers
-            ],
+            "layers": [layer.to_dict() for layer in self.layers],
             "loss": self.loss.to_dict(),
         }
 
@@ -130,15 +124,19 @@ class Network:
         except (TypeError, KeyError, AttributeError) as error:
             raise NetworkError(f"This does not describe a network: {error}.") from None
 
-    @functools.cached_property
+    @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of all parameters: W1 (n_0, n_1), b1 (n_1,), W2 and so on."""
-        shapes: dict[str, tuple[int, ...]] = {}
+        return {
+            f"{name}{number}": shape
+            for number, n_in, layer in self._numbered()
+            for name, shape in layer.parameters(n_in).items()
+        }
+
+    def _numbered(self) -> Iterator[tuple[int, int, Dense]]:
+        """Number, inputs and layer, for all layers."""
         for number, layer in enumerate(self.layers, start=1):
-            shapes[f"W{number}"] = (self.widths[number - 1], layer.width)
-            if layer.bias:
-                shapes[f"b{number}"] = (layer.width,)
-        return shapes
+            yield number, self.widths[number - 1], layer
 
     @property
     def n_parameters(self) -> int:
@@ -151,7 +149,8 @@ class Network:
         Parameters
         ----------
         seed : int
-            0 .. 2⁶⁴ - 1. The same seed gives the same weights on every machine.
+            0 .. 2⁶⁴ - 1. The same seed gives the same weights on every machine ("orthogonal": to rounding,
+            since LAPACK's QR is in between).
         dtype : {"float64", "float32"}
 
         Returns
@@ -164,17 +163,13 @@ class Network:
         SymmetryWarning
             An initialiser makes all units of a hidden layer equal.
         """
-        if dtype not in ("float32", "float64"):
-            raise unknown_name("dtype", dtype, ("float32", "float64"))
+        dtype = precision_name(dtype)
         self._warn_of_symmetry()
-        params: dict[str, Array] = {}
-        for number, layer in enumerate(self.layers, start=1):
-            rule = RULES[layer.initialiser.name]
-            W = rule.draw(seed, (self.widths[number - 1], layer.width), number, **layer.initialiser.options)
-            params[f"W{number}"] = W.astype(dtype)
-            if layer.bias:
-                params[f"b{number}"] = np.zeros(layer.width, dtype)
-        return params
+        return {
+            f"{name}{number}": array.astype(dtype)
+            for number, n_in, layer in self._numbered()
+            for name, array in layer.start(n_in, seed, number).items()
+        }
 
     def _warn_of_symmetry(self) -> None:
         for number, layer in enumerate(self.layers[:-1], start=1):
@@ -194,7 +189,7 @@ class Network:
         labels : bool
             Targets are integer labels (N,) instead of rows (N, n_L); cross-entropy only.
         weighted : bool
-            With sample weights (N,): C = Σ w L / Σ w instead of the plain average.
+            With sample weights (N,) of mean 1: C = (1/N) Σ w L.
 
         Returns
         -------
@@ -203,16 +198,13 @@ class Network:
         """
         return cost_graph(self, labels=labels, weighted=weighted)
 
-    @functools.cached_property
-    def _ready(self) -> dict[tuple[Any, ...], tuple[Any, Runner]]:
-        return {}
-
     def _forward(self, dtype: str) -> tuple[ForwardGraph, Runner]:
         """The forward graph and what runs it, kept for the next call."""
         key = ("forward", dtype)
         if key not in self._ready:
             graph = forward_graph(self)
-            self._ready[key] = graph, Runner(plan([graph.output]), dtype)
+            outputs = [graph.output, graph.pre_activations[-1]]
+            self._ready.setdefault(key, (graph, Runner(plan(outputs), dtype)))
         return self._ready[key]
 
     def _backward(self, labels: bool, weighted: bool, dtype: str) -> tuple[CostGraph, Runner]:
@@ -221,7 +213,7 @@ class Network:
         if key not in self._ready:
             graph = self.graph(labels=labels, weighted=weighted)
             outputs: list[Node] = [graph.cost, *gradient(graph.cost, list(graph.parameters.values()))]
-            self._ready[key] = graph, Runner(plan(outputs), dtype)
+            self._ready.setdefault(key, (graph, Runner(plan(outputs), dtype)))
         return self._ready[key]
 
     def forward(self, params: Mapping[str, Any], X: Any) -> Array:
@@ -237,10 +229,18 @@ class Network:
         -------
         (N, n_L) array
         """
+        return self._last_layer(params, X)[0]
+
+    def pre_activation(self, params: Mapping[str, Any], X: Any) -> Array:
+        """Z^L of the last layer, before its activation; parameters and result as in `forward`."""
+        return self._last_layer(params, X)[1]
+
+    def _last_layer(self, params: Mapping[str, Any], X: Any) -> tuple[Array, Array]:
+        """A^L and Z^L."""
         arrays, dtype = check_parameters(self, params)
         graph, runner = self._forward(dtype)
-        feeds = graph.forward_feeds(arrays, in_order(check_inputs(self, X, dtype), dtype))
-        return np.array(runner.run(feeds)[0])
+        A, Z = runner.run(graph.forward_feeds(arrays, in_order(check_inputs(self, X, dtype), dtype)))
+        return np.array(A), np.array(Z)
 
     def cost_and_gradients(
         self, params: Mapping[str, Any], X: Any, Y: Any, sample_weight: Any = None
@@ -271,9 +271,7 @@ class Network:
         X = check_inputs(self, X, dtype)
         if len(X) == 0:
             raise DataError("X has no rows; the cost is an average over at least one sample.")
-        Y = check_targets(self, Y, len(X), dtype)
-        w = None if sample_weight is None else check_weights(sample_weight, len(X), dtype)
-        X, Y, w = present_rows(X, Y, w)
+        X, Y, w = weighted_rows(X, check_targets(self, Y, len(X), dtype), sample_weight, dtype)
         graph, runner = self._backward(Y.ndim == 1, w is not None, dtype)
         cost, *grads = runner.run(graph.feeds(arrays, in_order(X, dtype), in_order(Y, dtype), w))
         return float(cost), {k: np.array(g) for k, g in zip(graph.parameters, grads, strict=True)}
@@ -296,14 +294,20 @@ def _described(
         return (items[0].width, *(x.width for x in items[1:])), tuple(items[1:])
     if any(isinstance(x, (Input, Dense)) for x in items):
         raise NetworkError(f"A list of layers starts with Input(n) and goes on with Dense layers; got {layers!r}.")
-    dense = [Dense(width, "relu" if hidden is None else hidden) for width in items[1:-1]]
+    between = as_named(Activation, "relu" if hidden is None else hidden)  # checked also where no layer uses it
+    dense = [Dense(width, between) for width in items[1:-1]]
     dense.append(Dense(items[-1], "identity" if output is None else output))
     return (Input(items[0]).width, *(layer.width for layer in dense)), tuple(dense)
 
 
-def _check_fit(output: str, loss: str) -> None:
+def _check_fit(output: str, loss: str, n_outputs: int) -> None:
     """Raise a NetworkError where the output activation and the loss do not belong together."""
     row = LOSSES[loss]
+    if output in ("softmax", "log_softmax") and n_outputs == 1:
+        raise NetworkError(
+            "A softmax over one output is 1 whatever the input. For two classes use one output with output='sigmoid', "
+            "or two outputs."
+        )
     if row.outputs:
         if output not in row.outputs:
             raise NetworkError(

@@ -13,6 +13,26 @@ from layerwise.network.initialise import RULES
 from layerwise.ops.activations import ACTIVATIONS
 from layerwise.ops.losses import LOSSES
 
+_ELSEWHERE = {
+    "mse": "squared_error",
+    "mseloss": "squared_error",
+    "mae": "absolute_error",
+    "l1loss": "absolute_error",
+    "bce": "binary_cross_entropy",
+    "bceloss": "binary_cross_entropy",
+    "categorical_crossentropy": "cross_entropy",
+    "crossentropyloss": "cross_entropy",
+    "log_loss": "cross_entropy",
+    "swish": "silu",
+    "linear": "identity",
+    "logistic": "sigmoid",
+    "kaiming_normal": "he_normal",
+    "kaiming_uniform": "he_uniform",
+    "xavier_normal": "glorot_normal",
+    "xavier_uniform": "glorot_uniform",
+}
+"""Names that other libraries use, to offer ours."""
+
 
 class Named:
     """A name with options; immutable, compared by value.
@@ -35,11 +55,11 @@ class Named:
     what: ClassVar[str] = ""
     known: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     name: str
-    options: Mapping[str, float]
+    _options: tuple[tuple[str, float], ...]
 
     def __init__(self, name: str, **options: float):
         if name not in self.known:
-            raise unknown_name(self.what, name, self.known)
+            raise unknown_name(self.what, _ELSEWHERE.get(str(name).lower(), name), self.known, shown=name)
         defaults = self.known[name]
         for key, value in options.items():
             if key not in defaults:
@@ -48,16 +68,22 @@ class Named:
             if not number or not math.isfinite(value):
                 raise NetworkError(f"Option {key} of {self.what} {name!r} must be a finite number; got {value!r}.")
         object.__setattr__(self, "name", name)
-        object.__setattr__(self, "options", {**defaults, **{k: float(v) for k, v in options.items()}})
+        merged = {**defaults, **options}
+        object.__setattr__(self, "_options", tuple((k, float(v)) for k, v in merged.items()))
+
+    @property
+    def options(self) -> dict[str, float]:
+        """Options and their values, as a dict of the caller's own."""
+        return dict(self._options)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise NetworkError(f"{self!r} cannot be changed. Make a new one.")
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.to_dict() == other.to_dict()  # type: ignore[attr-defined]
+        return isinstance(other, type(self)) and self.to_dict() == other.to_dict()
 
     def __hash__(self) -> int:
-        return hash((type(self), self.name, tuple(sorted(self.options.items()))))
+        return hash((type(self), self.name, self._options))
 
     def __repr__(self) -> str:
         options = "".join(f", {k}={v!r}" for k, v in self.options.items())
@@ -65,7 +91,7 @@ class Named:
 
     def to_dict(self) -> dict[str, Any]:
         """Name and options as plain data."""
-        return {"name": self.name, "options": dict(self.options)}
+        return {"name": self.name, "options": self.options}
 
 
 _Named = TypeVar("_Named", bound=Named)
@@ -80,8 +106,8 @@ def as_named(kind: type[_Named], value: object) -> _Named:
     if isinstance(value, dict) and set(value) == {"name", "options"}:  # pyright: ignore
         return kind(value["name"], **value["options"])  # pyright: ignore
     raise NetworkError(
-        f"An {kind.what} is a name such as {next(iter(kind.known))!r}, or layerwise.{kind.__name__}(name, ...); "
-        f"got {value!r}."
+        f"{kind.what.capitalize()}: give a name such as {next(iter(kind.known))!r}, or "
+        f"layerwise.{kind.__name__}(name, ...); got {value!r}."
     )
 
 
@@ -100,11 +126,11 @@ class Loss(Named):
 
     def __init__(self, name: str, **options: float):
         super().__init__(name, **options)
-        quantile, delta = self.options.get("quantile", 0.5), self.options.get("delta", 1.0)
-        if not 0 < quantile < 1:
-            raise NetworkError(f"The quantile of loss 'pinball' must lie between 0 and 1; got {quantile}.")
-        if delta <= 0:
-            raise NetworkError(f"The delta of loss 'huber' must be positive; got {delta}.")
+        for key, (low, high) in LOSSES[name].limits.items():
+            if not low < self.options[key] < high:
+                raise NetworkError(
+                    f"Option {key} of loss {name!r} must lie between {low:g} and {high:g}; got {self.options[key]:g}."
+                )
 
 
 class Initialiser(Named):

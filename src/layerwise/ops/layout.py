@@ -50,8 +50,7 @@ def reshape(x: Any, shape: Sequence[Dim]) -> Any:
     -------
     Node or array
     """
-    if not isinstance(x, Node):
-        return np.reshape(x, tuple(shape))  # type: ignore[arg-type]
+    x = x if isinstance(x, Node) else np.asarray(x)
     wanted = list(shape)
     if wanted.count(-1) == 1:
         named = [d for d in wanted if isinstance(d, str)]

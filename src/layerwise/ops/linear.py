@@ -92,9 +92,7 @@ def matmul(a: Any, b: Any) -> Any:
     ShapeError
         The inner sizes differ; the message carries both shapes.
     """
-    if isinstance(a, Node) or isinstance(b, Node):
-        return graph.product(graph.as_node(a), graph.as_node(b))
-    return np.matmul(a, b)
+    return graph.product(*(x if isinstance(x, Node) else np.asarray(x) for x in (a, b)))
 
 
 def _affine_shape(A: Shape, W: Shape, b: Shape) -> Shape:

@@ -48,12 +48,21 @@ class LossRow:
         The activations it fits; empty: every elementwise one.
     joined : mapping
         Output activation → op of the pre-activation Z and T that computes both together.
+    usual_for : str
+        The output activation for which this is the loss when none is named.
+    nonnegative : bool
+        L is never below 0, so the ratio of two costs means something.
+    limits : mapping
+        Option → the values between which it must lie.
     """
 
     op: Op
     targets: Targets = "real"
     outputs: tuple[str, ...] = ()
     joined: Mapping[str, Op] = field(default_factory=dict[str, Op])
+    usual_for: str = ""
+    nonnegative: bool = True
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
 
 
 def _loss(name: str, definition: Callable[..., Any], latex: str, doc: str, **more: Any) -> Op:
@@ -183,12 +192,14 @@ LOSSES: dict[str, LossRow] = {
         LossRow(squared_error),
         LossRow(half_squared_error),
         LossRow(absolute_error),
-        LossRow(huber),
+        LossRow(huber, limits={"delta": (0.0, math.inf)}),
         LossRow(log_cosh),
-        LossRow(pinball),
-        LossRow(poisson, "count", ("exp", "softplus"), {"exp": exp_poisson}),
-        LossRow(binary_cross_entropy, "probability", ("sigmoid",), {"sigmoid": sigmoid_binary_cross_entropy}),
-        LossRow(cross_entropy, "distribution", ("softmax",), {"softmax": softmax_cross_entropy}),
+        LossRow(pinball, limits={"quantile": (0.0, 1.0)}),
+        LossRow(poisson, "count", ("exp", "softplus"), {"exp": exp_poisson}, "exp", nonnegative=False),
+        LossRow(
+            binary_cross_entropy, "probability", ("sigmoid",), {"sigmoid": sigmoid_binary_cross_entropy}, "sigmoid"
+        ),
+        LossRow(cross_entropy, "distribution", ("softmax",), {"softmax": softmax_cross_entropy}, "softmax"),
         LossRow(hinge, "sign", ("identity", "tanh", "hardtanh", "softsign")),
     )
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +19,14 @@ def _register(op: Op) -> Op:
         raise GraphError(f"An op named {op.name!r} is declared already.")
     OPS[op.name] = op
     return op
+
+
+def _positional(function: Callable[..., Any]) -> int | None:
+    """The number of positional parameters; None where any number is taken."""
+    kinds = [p.kind for p in inspect.signature(function).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return None
+    return kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def elementwise(
@@ -71,6 +80,7 @@ def elementwise(
             latex_columns=latex,
             kernel=kernel,
             doc=doc,
+            arity=len(slopes) if slopes is not None else 2,  # without slopes: a comparison
         )
     )
 
@@ -105,6 +115,7 @@ def declare(
             latex_columns=latex_columns or latex,
             kernel=kernel,
             doc=doc,
+            arity=_positional(shape),
         )
     )
 
@@ -155,5 +166,6 @@ def composite(
             kernel=kernel,
             definition=definition,
             doc=doc,
+            arity=_positional(definition),
         )
     )

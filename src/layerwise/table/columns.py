@@ -6,6 +6,7 @@ and the mere presence of a cell.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from itertools import repeat
@@ -16,16 +17,27 @@ import numpy as np
 from layerwise.errors import ModelFileError, TableError
 from layerwise.table import plain
 from layerwise.table.detect import is_number
-from layerwise.table.frame import missing_cells, quoted
-from layerwise.types import Array
+from layerwise.table.frame import counted, missing_cells, quoted
+from layerwise.types import Array, FloatArray
 
 _ENOUGH_FOR_RARE = 100  # rows from which a value seen once joins "other"
 _ENOUGH_FOR_IDENTIFIER, _DISTINCT_SHARE = 20, 0.95
+_LARGEST = float(np.finfo(np.float64).max)
+_SOFT_FROM = 3.0  # where the smooth limit of inputs takes hold, and what they never exceed
 
 
 @dataclass(frozen=True)
 class NumberColumn:
-    """(x - centre) / scale; a missing cell becomes 0, the centre. Then 1 where missing, if ``indicator``."""
+    """z / sqrt(1 + (z / 3)²) for z = (x - centre) / scale: nearly z up to 1, and never beyond 3.
+
+    The centre is the median of the fit, the scale the distance of its quartiles. A missing cell becomes 0, the median.
+    Then 1 where missing, if ``indicator``.
+
+    Notes
+    -----
+    Neither the quartiles nor the limit follow a single cell, however far out it is. From Holzmüller, Grinsztajn and
+    Steinwart, "Better by Default: Strong Pre-Tuned MLPs and Boosted Trees on Tabular Data", NeurIPS 2024.
+    """
 
     name: str
     centre: float
@@ -41,18 +53,9 @@ class NumberColumn:
         """Write the places of this column, (N, width), zeros before."""
         x = self._numbers(column, source)
         missing = np.isnan(x)
-        with np.errstate(over="ignore", invalid="ignore"):
-            scaled = np.where(missing, 0.0, x / self.scale - self.centre / self.scale)
-            near = np.where(missing, 0.0, (x - self.centre) / self.scale)
-            # x - centre is exact where the two are near; it overflows only where the quotients differ anyway.
-            out[:, 0] = np.where(np.isfinite(near), near, scaled)
-        bad = ~np.isfinite(out[:, 0])
-        if bad.any():
-            row = int(np.argmax(bad))
-            raise TableError(
-                f"{source}: column {self.name!r} has {float(x[row])!r} in row {row} (counting from 0), too far from "
-                f"the values of the fit (mean {self.centre:.6g}, deviation {self.scale:.6g}) for {out.dtype}."
-            )
+        z = scaled(x, self.centre, self.scale, limit=1e150)  # whose square is a number yet
+        with np.errstate(under="ignore"):
+            out[:, 0] = np.where(missing, 0.0, z / np.sqrt(1.0 + np.square(z / _SOFT_FROM)))
         if self.indicator:
             out[:, 1] = missing
 
@@ -73,7 +76,7 @@ class NumberColumn:
         count = int(missing_cells(column).sum())
         if self.indicator or not count:
             return []
-        return [f"{self.name!r}: {_cells(count)} missing, none in the fit; the mean stands in."]
+        return [f"{self.name!r}: {_missing(count)}, none in the fit; the median stands in."]
 
 
 @dataclass(frozen=True)
@@ -135,14 +138,20 @@ class CategoryColumn:
         said: list[str] = []
         if unseen:
             names = quoted((value for value, _ in unseen.most_common(6)), 5)
-            fate = "they count as other values" if self.other else "they count as no value"
-            rare = "rare or not seen" if self.other else "not seen"
-            said.append(f"{self.name!r}: {_cells(sum(unseen.values()))} of values {rare} in the fit ({names}); {fate}.")
+            count = sum(unseen.values())
+            what = "1 cell holds a value" if count == 1 else f"{count} cells hold values"
+            be = "is" if count == 1 else "are"
+            rare = f"that {be} rare or {'was' if count == 1 else 'were'} not" if self.other else "not"
+            said.append(f"{self.name!r}: {what} {rare} seen in the fit ({names}); {self._fate(count)}.")
         absent = int(missing_cells(column).sum())
         if absent and not self.missing:
-            fate = "other values" if self.other else "no value"
-            said.append(f"{self.name!r}: {_cells(absent)} missing, none in the fit; they count as {fate}.")
+            said.append(f"{self.name!r}: {_missing(absent)}, none in the fit; {self._fate(absent)}.")
         return said
+
+    def _fate(self, count: int) -> str:
+        if count == 1:
+            return f"it counts as {'another' if self.other else 'no'} value"
+        return f"they count as {'other values' if self.other else 'no value'}"
 
 
 @dataclass(frozen=True)
@@ -167,8 +176,8 @@ class PresenceColumn:
 InputColumn: TypeAlias = NumberColumn | CategoryColumn | PresenceColumn
 
 
-def _cells(count: int) -> str:
-    return "1 cell" if count == 1 else f"{count} cells"
+def _missing(count: int) -> str:
+    return f"{counted(count, 'cell')} {'is' if count == 1 else 'are'} missing"
 
 
 def number_text(value: float) -> str:
@@ -187,15 +196,54 @@ def centre_and_scale(values: Array) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     if low == high:
         return low, 1.0
-    exponent = int(np.frexp(max(abs(low), abs(high)))[1])
-    y = np.ldexp(values, -exponent)
-    origin = float(y[0])
-    deviations = y - origin  # exact for close values, where a mean of the values would round
-    shift = float(deviations.mean())
-    centre = float(np.ldexp(origin + shift, exponent))
-    scale = float(np.ldexp(np.sqrt(np.mean(np.square(deviations - shift))), exponent))
+    exponent = math.frexp(max(abs(low), abs(high)))[1]
+    with np.errstate(under="ignore"):
+        y = np.ldexp(values, -exponent)
+        origin = float(y[0])
+        deviations = y - origin  # exact for close values, where a mean of the values would round
+        shift = float(deviations.mean())
+        deviation = float(np.sqrt(np.mean(np.square(deviations - shift))))
+    # Rounding must carry neither beyond the values, which may be the largest of float64.
+    ends = math.ldexp(low, -exponent), math.ldexp(high, -exponent)
+    centre = math.ldexp(min(max(origin + shift, ends[0]), ends[1]), exponent)
+    scale = math.ldexp(min(deviation, ends[1] / 2 - ends[0] / 2), exponent)
     # Subnormal columns: the deviation may round to 0.
     return centre, scale if scale > 0 else high - low
+
+
+def median_and_spread(values: Array) -> tuple[float, float]:
+    """Median, and distance of the quartiles, of finite numbers, (n,) float64, n > 0.
+
+    Where the quartiles are equal, half the distance from the least to the greatest; 1 where all are equal. Quartiles
+    between two values lie on the line between them. At most the largest float64, never 0.
+    """
+    ordered = np.sort(values) + 0.0  # + 0.0 makes -0.0 the same as 0.0
+    low, high = float(ordered[0]), float(ordered[-1])
+    if low == high:
+        return low, 1.0
+    lower, median, upper = (_between(ordered, share) for share in (0.25, 0.5, 0.75))
+    spread = upper - lower or high / 2 - low / 2 or high - low  # the last for two neighbouring subnormals
+    return median, min(spread, _LARGEST)
+
+
+def _between(ordered: Array, share: float) -> float:
+    """The number at ``share`` of the way through sorted ones."""
+    place = share * (len(ordered) - 1)
+    i = int(place)
+    a, b, t = float(ordered[i]), float(ordered[min(i + 1, len(ordered) - 1)]), place - i
+    step = b - a
+    return a + step * t if math.isfinite(step) else a * (1 - t) + b * t
+
+
+def scaled(x: Array, centre: float, scale: float, limit: float = _LARGEST) -> FloatArray:
+    """(x - centre) / scale, float64, at most ``limit`` in magnitude: no overflow on the way, NaN where x is NaN."""
+    with np.errstate(over="ignore", under="ignore"):
+        difference = x - centre
+        z = difference / scale
+        far = np.isinf(difference)
+        if far.any():
+            z[far] = (x[far] / 2 - centre / 2) / scale * 2
+    return np.clip(z, -limit, limit)
 
 
 def fit_column(name: str, column: Array, max_categories: int) -> tuple[InputColumn | None, str]:
@@ -206,13 +254,12 @@ def fit_column(name: str, column: Array, max_categories: int) -> tuple[InputColu
     present = column[~missing]
     if not len(present):
         return None, f"{name!r} is left out: every cell is missing."
-    centre, scale = centre_and_scale(present)
     if present.min() == present.max():
         return _alone(name, f"every cell is {number_text(float(present[0]))}", bool(missing.any()))
     note = ""
     if len(present) == len(column) >= _ENOUGH_FOR_IDENTIFIER and bool(np.all(np.diff(column) == 1)):
         note = f"{name!r} counts the rows; if it is a mere row number, leave it out."
-    return NumberColumn(name, centre, scale, bool(missing.any())), note
+    return NumberColumn(name, *median_and_spread(present), bool(missing.any())), note
 
 
 def _alone(name: str, why: str, missing: bool) -> tuple[PresenceColumn | None, str]:
@@ -238,7 +285,8 @@ def _fit_category(name: str, column: Array, max_categories: int) -> tuple[InputC
     other = len(counts) - len(frequent)
     note = ""
     if other:
-        note = f'{name!r}: {other} of {len(counts)} values are rare and count as "other".'
+        fate = "is rare and counts" if other == 1 else "are rare and count"
+        note = f'{name!r}: {other} of {counted(len(counts), "value")} {fate} as "other".'
     if not frequent and not absent:
         return None, f"{name!r} is left out: {len(counts)} texts, each seen once."
     return CategoryColumn(name, tuple(sorted(frequent)), absent > 0, other > 0), note

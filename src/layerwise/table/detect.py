@@ -166,7 +166,7 @@ def _decide(
         others = f" and {counts.odd - 1} more" if counts.odd > 1 else ""
         raise TableError(
             f"{source}: column {name!r} holds numbers, but line {line_of(row)} has {_short(value)}{others}. Correct "
-            f"the cell or leave it empty; if the column is meant as text, read it with text=[{name!r}]."
+            f"the cell or leave it empty; if the column is meant as text, say so: --text {name}."
         )
     return as_text, "text", _note(connection, source, i, name, counts, lambda: line_of(row), value)
 
@@ -187,7 +187,8 @@ def _note(
     said = f"{source}: column {name!r} is read as text"
     if 2 * counts.numbers >= counts.filled:
         first = f"{_short(value)} in line {line()}"
-        return f"{said}: {counts.numbers} cells are numbers, {counts.odd} are not (first: {first})."
+        numbers = "1 cell is a number" if counts.numbers == 1 else f"{counts.numbers} cells are numbers"
+        return f"{said}: {numbers}, {counts.odd} {'is' if counts.odd == 1 else 'are'} not (first: {first})."
     like = f"SELECT count(*) FROM raw WHERE {_filled(i)} AND regexp_full_match({_trimmed(i)}, ?)"
     for pattern, what in ((_LIKE_DATES, "dates"), (_LIKE_NUMBERS, "numbers with signs or separators")):
         if re.fullmatch(pattern, value.strip()) is None:

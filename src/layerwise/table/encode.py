@@ -11,7 +11,7 @@ import numpy as np
 from layerwise.errors import TableError, nearest
 from layerwise.table import plain
 from layerwise.table.columns import CategoryColumn, InputColumn, column_from_dict, column_to_dict, fit_column
-from layerwise.table.frame import Table, quoted
+from layerwise.table.frame import Table, counted, quoted
 from layerwise.types import Array, Precision
 
 MAX_CATEGORIES = 256
@@ -42,8 +42,12 @@ class Encoder:
 
     @property
     def text_columns(self) -> tuple[str, ...]:
-        """Names of the inputs that are categories; for ``read_table(path, text=...)``."""
-        return tuple(column.name for column in self.columns if isinstance(column, CategoryColumn))
+        """Names of the inputs to be read as text even where a file's rows look like numbers.
+
+        Truth values are not among them: a reader finds them as such, so that TRUE and True are one value.
+        """
+        categories = (column for column in self.columns if isinstance(column, CategoryColumn))
+        return tuple(c.name for c in categories if not set(c.values) <= {"true", "false"})
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -67,13 +71,13 @@ class Encoder:
         Returns
         -------
         X : (N, d) of ``dtype``, C order
-            Finite. A missing number is 0, which is the mean.
+            From -3 to 3. A missing number is 0, which is the median.
 
         Raises
         ------
         TableError
-            Columns are missing; a column of numbers holds text, or text that the fit did not see as numbers; a number
-            is too far from those of the fit for ``dtype``.
+            Columns are missing; a column of numbers holds text, or a column of text holds numbers that the fit did
+            not see as text.
         """
         self._check_names(table)
         out = np.zeros((table.n_rows, self.width), dtype=dtype)
@@ -104,7 +108,7 @@ class Encoder:
         hints = "".join(f" For {name!r}:{hint}" for name, hint in near if hint)
         also = f" It has columns that the fit did not have: {quoted(extra)}." if extra else ""
         raise TableError(
-            f"{table.source} lacks {len(missing)} of the {len(self.columns)} columns of the fit: "
+            f"{table.source} lacks {len(missing)} of the {counted(len(self.columns), 'column')} of the fit: "
             f"{quoted(missing)}.{also}{hints}"
         )
 
@@ -135,11 +139,12 @@ class Encoder:
 def fit_encoder(table: Table, ignore: Iterable[str] = (), max_categories: int = MAX_CATEGORIES) -> Encoder:
     """Decide for every column how it becomes numbers.
 
-    A column of numbers is centred at its mean and divided by its standard deviation; where it has gaps, a second place
-    says so. A column of text gets one place per value, one for missing cells if there are any, and one for other
-    values: those beyond the ``max_categories`` most frequent and, from 100 rows on, those seen once. Left out with a
-    note: columns of one value, and text that differs in almost every row. The order of the table's columns and the
-    codes of a DataFrame's categories do not matter; the order of rows matters to rounding only.
+    A column of numbers is centred at its median, divided by the distance of its quartiles (half of its range, where
+    these are equal) and limited smoothly to -3..3; where it has gaps, a second place says so. A column of text gets one
+    place per value, one for missing cells if there are any, and one for other values: those beyond the
+    ``max_categories`` most frequent and, from 100 rows on, those seen once. Left out with a note: columns of one value,
+    and text that differs in almost every row. The order of rows and of columns and the codes of a DataFrame's
+    categories do not matter.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ class Table:
         return tuple(self.columns)
 
     def __repr__(self) -> str:
-        return f"<Table {self.source}: {self.n_rows} rows, {len(self.columns)} columns>"
+        return f"<Table {self.source}: {counted(self.n_rows, 'row')}, {counted(len(self.columns), 'column')}>"
 
     @staticmethod
     def from_frame(frame: Any) -> Table:
@@ -84,8 +84,8 @@ class Table:
             common = Counter(lengths.values()).most_common(1)[0][0]
             odd = next(name for name, length in lengths.items() if length != common)
             raise TableError(
-                f"{source}: all columns must have the same length; column {odd!r} has {lengths[odd]} rows and "
-                f"others have {common}."
+                f"{source}: all columns must have the same length; column {odd!r} has {counted(lengths[odd], 'row')} "
+                f"and others have {common}."
             )
         return Table(built, next(iter(lengths.values()), 0), source, kinds)
 
@@ -124,11 +124,6 @@ class Table:
         chosen = {name: self.column(name) for name in names}
         return Table(chosen, self.n_rows, self.source, {name: self.kind(name) for name in chosen}, self.notes)
 
-    def drop(self, name: str) -> Table:
-        """All columns but ``name``."""
-        self.column(name)
-        return self.select(other for other in self.columns if other != name)
-
     def rows(self, indices: Any) -> Table:
         """Rows by position: integers (any order, repeats allowed), a slice, or a mask of N truth values."""
         index: Any = indices
@@ -140,7 +135,8 @@ class Table:
                 got = f"{index.dtype} {index.shape}"
                 raise TableError(f"Rows are chosen by a 1-D array of integers or truth values; got {got}.")
             if index.dtype == bool and len(index) != self.n_rows:
-                raise TableError(f"A mask of {len(index)} truth values cannot choose among {self.n_rows} rows.")
+                mask, rows = counted(len(index), "truth value"), counted(self.n_rows, "row")
+                raise TableError(f"A mask of {mask} cannot choose among {rows}.")
             if index.dtype != bool and index.size and not -self.n_rows <= index.min() <= index.max() < self.n_rows:
                 raise TableError(f"Row numbers must lie in 0..{self.n_rows - 1}; got {index.min()}..{index.max()}.")
         chosen = {name: column[index] for name, column in self.columns.items()}
@@ -364,8 +360,13 @@ def quoted(names: Iterable[object], most: int = 8) -> str:
     return text if len(listed) <= most else f"{text} and {len(listed) - most} more"
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 row``, ``2 rows``, for messages."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def _describe(value: Any) -> str:
     if value is None or isinstance(value, (bool, int, float, str)):
-        hint = " (to read a file: read_table)" if isinstance(value, str) else ""
+        hint = " (a file is read by the command line)" if isinstance(value, str) else ""
         return f"{type(value).__name__} {str(value)[:40]!r}{hint}" if isinstance(value, str) else f"{value!r}"
     return f"an object of type {type(value).__name__}"

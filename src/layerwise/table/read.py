@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from layerwise.errors import TableError, nearest
 from layerwise.table.detect import is_number, read_columns, read_parquet_columns
-from layerwise.table.frame import Table, check_names, quoted
+from layerwise.table.frame import Table, check_names, counted, quoted
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 
@@ -42,8 +42,8 @@ def read_table(path: str | Path, text: Iterable[str] = ()) -> Table:
 
     Delimited files are UTF-8 with one header line. The delimiter of .csv is found from the first lines among comma,
     semicolon, tab and bar. A column is numeric when every filled cell of the whole file is a number. Missing are the
-    empty cell and NA, N/A, #N/A, NaN, nan, null, NULL and ?; in columns of numbers also None, none, -, --, ., n/a and
-    na, which may be values in a column of text. Names and texts are kept as they stand, blanks included.
+    empty cell and NA, N/A, #N/A, NaN, nan, NULL, null and ?; in columns of numbers also None, none, -, --, ., n/a, na,
+    n.a., Null and NAN, which may be values in a column of text. Names and texts are kept as they stand, with blanks.
 
     Parameters
     ----------
@@ -107,6 +107,8 @@ def _existing(path: Path) -> Path:
     try:
         if path.is_dir():
             raise TableError(f"{path} is a folder; give one file of it.")
+        if path.is_symlink() and not path.exists():
+            raise TableError(f"{path} is a link that points to nothing: there is no {str(path.readlink())!r}.")
         if not path.exists():
             folder = path.parent
             names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
@@ -321,7 +323,8 @@ def _refused(layout: _Layout, message: str) -> TableError:
     where = f"{name}: line {line}" if line else name
     counts = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
     if counts:
-        return TableError(f"{where} has {counts[2]} cells; the header has {counts[1]}. Correct the line or its quotes.")
+        cells = counted(int(counts[2]), "cell")
+        return TableError(f"{where} has {cells}; the header has {counts[1]}. Correct the line or its quotes.")
     if "quote" in message.split("Possible")[0]:
         return TableError(f"{where}: a quoted cell does not end, or goes on after its closing quote.")
     if "Maximum line size" in message:

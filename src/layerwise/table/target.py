@@ -10,14 +10,16 @@ import numpy as np
 
 from layerwise.errors import ModelFileError, TableError
 from layerwise.table import plain
-from layerwise.table.columns import centre_and_scale, number_text
-from layerwise.table.frame import ColumnKind, Table, as_column, missing_cells, quoted
+from layerwise.table.columns import centre_and_scale, number_text, scaled
+from layerwise.table.detect import MISSING, MISSING_AMONG_NUMBERS
+from layerwise.table.frame import ColumnKind, Table, as_column, counted, missing_cells, quoted
 from layerwise.types import Array, FloatArray
 
 Task: TypeAlias = Literal["classification", "regression"]
 Label: TypeAlias = str | int | float | bool
 
 _FEW_CLASSES, _FEW_SHARE = 20, 0.05
+_TEXT_FILES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Target:
         Parameters
         ----------
         column : (N,) array or list
-            A column of a Table, or labels of the type of ``classes``.
+            A column of a Table, or labels of the type of ``classes``. Truth values are also labels of classes that
+            are their texts, such as "TRUE" and "FALSE".
 
         Raises
         ------
@@ -58,8 +61,10 @@ class Target:
         if self.task == "regression":
             if values.dtype == object:
                 raise TableError(f"target {self.name!r} must be numbers; got {values[0]!r} in row 0 (counting from 0).")
-            return (values - self.centre) / self.scale
+            return scaled(values, self.centre, self.scale)
         numbers = {_key(label): i for i, label in enumerate(self.classes)}
+        if self.are_truth_values:
+            numbers |= {str(label).lower(): i for i, label in enumerate(self.classes)}
         cells = values.tolist()
         labels = np.fromiter((numbers.get(cell, -1) for cell in cells), dtype=np.int64, count=len(cells))
         if (labels < 0).any():
@@ -67,9 +72,14 @@ class Target:
             cell = number_text(cells[row]) if isinstance(cells[row], float) else repr(cells[row])
             raise TableError(
                 f"target {self.name!r}: {cell} in row {row} (counting from 0) is no class of the fit; "
-                f"{int((labels < 0).sum())} such cells. Classes: {quoted(self.classes, 12)}."
+                f"{counted(int((labels < 0).sum()), 'such cell')}. Classes: {quoted(self.classes, 12)}."
             )
         return labels
+
+    @property
+    def are_truth_values(self) -> bool:
+        """Whether the classes are truth values, or one spelling of each as text."""
+        return sorted(str(label).lower() for label in self.classes) == ["false", "true"]
 
     def decode_labels(self, labels: Any) -> Array:
         """The classes at ``labels``, (N,) integers 0..K-1; object for text, else bool, int64 or float64."""
@@ -85,8 +95,17 @@ class Target:
         return table[index.astype(np.intp)]
 
     def unscale(self, values: Any) -> FloatArray:
-        """Outputs of the network in the unit of the target: values * scale + centre, float64, same shape."""
-        return np.asarray(values, dtype=np.float64) * self.scale + self.centre
+        """Outputs of the network in the unit of the target: values * scale + centre, float64, same shape.
+
+        What would be beyond the largest float64 is that number.
+        """
+        z = np.asarray(values, dtype=np.float64)
+        with np.errstate(over="ignore", under="ignore"):
+            product = z * self.scale
+            # A product beyond float64 may come back into it with the centre, which halves show.
+            y = np.where(np.isinf(product), (z / 2 * self.scale + self.centre / 2) * 2, product + self.centre)
+        largest = np.finfo(np.float64).max
+        return np.clip(y, -largest, largest)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -174,7 +193,7 @@ def fit_target(table: Table, name: str, task: Task | None = None) -> Target:
     if column.dtype == object:
         raise TableError(
             f"{table.source}: target {name!r} holds text ({column[0]!r} in row 0), which is no regression target; "
-            "use task='classification'."
+            "choose the task classification."
         )
     if column.min() == column.max():
         raise TableError(
@@ -190,9 +209,13 @@ def _check_filled(column: Array, name: str, source: str) -> None:
         count, row = int(missing.sum()), int(np.argmax(missing))
         if count == len(column):
             raise TableError(f"{source}: target {name!r} is missing in every row.")
+        markers = [mark for mark in MISSING if mark]
+        markers += MISSING_AMONG_NUMBERS if column.dtype != object else ()
+        also = f" Empty cells and {quoted(markers, len(markers))} count as missing."
+        also = also if source.lower().endswith(_TEXT_FILES) else ""
         raise TableError(
             f"{source}: target {name!r} is missing in {count} of {len(column)} rows, first in row {row} (counting from "
-            "0). Remove these rows."
+            f"0). Remove {'this row' if count == 1 else 'these rows'}.{also}"
         )
 
 
@@ -206,7 +229,7 @@ def _classes(column: Array, kind: ColumnKind, name: str, source: str) -> tuple[L
         if not whole and len(found) > _FEW_CLASSES:
             raise TableError(
                 f"{source}: target {name!r} has {len(found)} distinct values such as {found[0]!r} and {found[1]!r}: a "
-                "continuous number, not classes; use task='regression'."
+                "continuous number, not classes; choose the task regression."
             )
         if abs(found[0]) > 2**53 or abs(found[-1]) > 2**53:
             raise TableError(f"{source}: target {name!r} has class numbers beyond 2^53; make them text.")

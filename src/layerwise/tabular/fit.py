@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -21,6 +22,7 @@ from layerwise.table.frame import Table
 from layerwise.table.target import Target, Task, fit_target
 from layerwise.types import Array
 
+LEARNING_RATES = (0.01, 0.001, 0.0001)
 EPOCHS, LEAST_STEPS = 20, 300
 """Passes of a fit whose number of epochs is not given; more of them where they would make too few steps."""
 
@@ -35,7 +37,9 @@ class Settings:
         Widths of the hidden layers.
     activation : str
         Of the hidden layers.
-    learning_rate, momentum : float
+    learning_rate : float, optional
+        By default the first of `LEARNING_RATES` with which the network learns more than a constant.
+    momentum : float
     batch_size : int
     epochs : int, optional
         By default `EPOCHS`, or as many as make `LEAST_STEPS` steps on a small table.
@@ -51,7 +55,7 @@ class Settings:
 
     hidden_layer_sizes: tuple[int, ...] = (64, 64)
     activation: str = "relu"
-    learning_rate: float = 0.01
+    learning_rate: float | None = None
     momentum: float = 0.9
     batch_size: int = 64
     epochs: int | None = None
@@ -63,15 +67,23 @@ class Settings:
         if not 0 <= self.held_out < 1:
             raise DataError(f"held_out must be a share of the rows, 0 <= held_out < 1; got {self.held_out!r}.")
         Network([1, *self.hidden_layer_sizes, 1], hidden=self.activation)
-        Momentum(self.learning_rate, self.momentum)
+        for rate in self.learning_rates:
+            Momentum(rate, self.momentum)
         permutation(self.seed, Stream.SPLIT, 0, 1)
+
+    @property
+    def learning_rates(self) -> tuple[float, ...]:
+        """Those to try, the largest first."""
+        return LEARNING_RATES if self.learning_rate is None else (self.learning_rate,)
 
     def epochs_for(self, n_rows: int) -> int:
         """The number of passes over ``n_rows``."""
-        return self.epochs or max(EPOCHS, math.ceil(LEAST_STEPS * self.batch_size / n_rows))
+        if self.epochs is not None:
+            return self.epochs
+        return max(EPOCHS, math.ceil(LEAST_STEPS / math.ceil(n_rows / self.batch_size)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TableFit:
     """A model learned from a table, and what is known of it.
 
@@ -85,6 +97,8 @@ class TableFit:
         the mean. Empty where no row was held out.
     interrupted : bool
         Ctrl-C ended the training early.
+    notes : tuple of str
+        Sentences that a user should see.
     """
 
     model: Model
@@ -92,6 +106,7 @@ class TableFit:
     metrics: dict[str, float]
     baseline: dict[str, float]
     interrupted: bool
+    notes: tuple[str, ...] = ()
 
 
 def fit_table(
@@ -139,21 +154,47 @@ def fit_table(
     y = target.encode(learned.column(target_name))
     network = _network_for(target, encoder.width, settings)
     epochs = settings.epochs_for(learned.n_rows)
-    if on_start is not None:
-        on_start(network, target, epochs)
-    fit, interrupted = _trained(network, X, y, epochs, settings, on_epoch_end)
+    constant_cost = _constant_cost(target, y)
+    notes: list[str] = []
+    for rate, next_rate in pairwise((*settings.learning_rates, None)):
+        assert rate is not None
+        if on_start is not None:
+            on_start(network, target, epochs)
+        fit, interrupted = _trained(network, X, y, epochs, rate, settings, on_epoch_end)
+        learned_something = not fit.diverged and len(fit.history) and fit.history[-1].cost < constant_cost
+        if interrupted or learned_something:
+            break
+        if next_rate is not None:
+            notes.append(f"Learning rate {rate:g} led nowhere ({_ending(fit)}), so {next_rate:g} was tried.")
     model = Model(network, fit.params, encoder, target)
     metrics, baseline = _scores(model, learned, held_out) if held_out.n_rows else ({}, {})
+    error = "rmse" if target.task == "regression" else "log_loss"
+    if metrics and not metrics[error] < baseline[error]:
+        notes.append("The model is no better than its baseline on the rows held out: do not rely on it.")
     report = {
         "rows_learned": learned.n_rows,
         "rows_held_out": held_out.n_rows,
         "metrics": _finite(metrics),
         "baseline": _finite(baseline),
         "settings": {**asdict(settings), "hidden_layer_sizes": list(settings.hidden_layer_sizes), "epochs": epochs},
+        "learning_rate": fit.optimizer.learning_rate,
         "cost": [float(c) for c in fit.history.cost],
         "stop_reason": fit.stop_reason,
     }
-    return TableFit(Model(network, fit.params, encoder, target, report), fit, metrics, baseline, interrupted)
+    model = Model(network, fit.params, encoder, target, report)
+    return TableFit(model, fit, metrics, baseline, interrupted, tuple(notes))
+
+
+def _constant_cost(target: Target, y: Array) -> float:
+    """The cost of the best constant output: the variance of the numbers, or the entropy of the classes."""
+    if target.task == "regression":
+        return float(np.var(y))
+    shares = np.bincount(y, minlength=len(target.classes)) / len(y)
+    return float(-np.sum(shares * np.log(np.where(shares > 0, shares, 1.0))))
+
+
+def _ending(fit: Fit) -> str:
+    return "the cost diverged" if fit.diverged else f"cost {fit.history[-1].cost:.3g}, no less than a constant's"
 
 
 def _split(table: Table, settings: Settings) -> tuple[Table, Table]:
@@ -181,6 +222,7 @@ def _trained(
     X: Array,
     y: Array,
     epochs: int,
+    learning_rate: float,
     settings: Settings,
     on_epoch_end: Callable[[Epoch], None] | None,
 ) -> tuple[Fit, bool]:
@@ -189,7 +231,7 @@ def _trained(
             network,
             X,
             y,
-            optimizer=Momentum(settings.learning_rate, settings.momentum),
+            optimizer=Momentum(learning_rate, settings.momentum),
             batch_size=settings.batch_size,
             epochs=epochs,
             seed=settings.seed,
