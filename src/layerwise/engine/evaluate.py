@@ -65,7 +65,7 @@ def evaluate(
     dtype = precision_name(dtype, _DTYPES)
     if engine not in _ENGINES:
         raise unknown_name("engine", engine, _ENGINES)
-    many = [nodes] if isinstance(nodes, Node) else list(nodes)
+    many: Sequence[Any] = nodes if isinstance(nodes, (list, tuple)) else [nodes]
     for node in many:
         require_node(node, "What is evaluated")
     program = plan(many)
@@ -87,6 +87,9 @@ def _all_sizes(sizes: Mapping[str, int] | None, feeds: Mapping[Node, Any], progr
     """The given sizes, and those that inputs know which the plan does not read."""
     used = {node for _, node in program.sources}
     known = dict(sizes or {})
+    for name, size in known.items():
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0:  # pyright: ignore
+            raise GraphError(f"sizes: axis {name!r} must have a whole number >= 0; got {size!r}.")
     for node, value in feeds.items():
         if node not in used:
             bind(node.shape, np.shape(value), known, f"{node.op.name} {node.name!r}")

@@ -98,6 +98,11 @@ def train(
     >>> fit.stop_reason
     'All 2 epochs are done.'
     """
+    if not isinstance(net, Network):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DataError(f"train takes a Network first; got {type(net).__name__}.")
+    if on_epoch_end is not None and not callable(on_epoch_end):  # pyright: ignore[reportUnnecessaryComparison]
+        raise DataError(f"on_epoch_end must be a function of an Epoch; got {on_epoch_end!r}.")
+    permutation(seed, Stream.SHUFFLE, 0, 1)  # refuses what is no seed, also where no order is drawn
     start, dtype = _starting_weights(net, params, seed, dtype)
     data = _checked_data(net, X, Y, sample_weight, dtype)
     _check_count(epochs, "epochs")

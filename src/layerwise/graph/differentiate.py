@@ -347,6 +347,8 @@ def _scaled(g: Node, slope: Any) -> Node | None:
 
 
 def _wrt(wrt: Node | Sequence[Node]) -> list[Node]:
+    if not isinstance(wrt, (Node, list, tuple)):
+        raise GraphError(f"wrt must be a node or a list of nodes; got {type(wrt).__name__}.")
     many = [wrt] if isinstance(wrt, Node) else list(wrt)
     for w in many:
         require_node(w, "wrt")

@@ -71,7 +71,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Document, dict[str, Array]]:
     ----------
     The safetensors format, https://github.com/huggingface/safetensors.
     """
-    path = os.fsdecode(path)
+    path = _as_path(path)
     try:
         with _open_regular(path) as file:
             return _read_open(file)
@@ -84,6 +84,13 @@ def read(path: str | os.PathLike[str]) -> tuple[Document, dict[str, Array]]:
         raise _unusable(path, "it does not fit in memory") from error
     except (RefusedError, ValueError) as error:  # ValueError: a path with a null character
         raise _unusable(path, str(error)) from error
+
+
+def _as_path(path: object) -> str:
+    try:
+        return os.fsdecode(path)  # type: ignore[arg-type]
+    except TypeError:
+        raise ModelFileError(f"A model file is named by text or a path; got {path!r}.") from None
 
 
 def _unusable(path: str, cause: str) -> ModelFileError:
@@ -190,7 +197,7 @@ def write(path: str | os.PathLike[str], document: Mapping[str, Any], tensors: Ma
     Equal content gives equal bytes. The file is written beside the old one, synced, renamed over it, and the
     folder synced. Of two writers at once the last whole file wins.
     """
-    path = os.fsdecode(path)
+    path = _as_path(path)
     try:
         _write(path, document, tensors)
     except NotSyncedError as error:

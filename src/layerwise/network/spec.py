@@ -58,6 +58,8 @@ class Named:
     _options: tuple[tuple[str, float], ...]
 
     def __init__(self, name: str, **options: float):
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise NetworkError(f"{self.what.capitalize()}: the name must be text; got {name!r}.")
         if name not in self.known:
             raise unknown_name(self.what, _ELSEWHERE.get(str(name).lower(), name), self.known, shown=name)
         defaults = self.known[name]

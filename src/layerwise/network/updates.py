@@ -15,6 +15,16 @@ import numpy as np
 from layerwise.errors import DataError
 
 
+def _as_number(value: object) -> float:
+    """``value`` as a float; NaN for what is no number, or too large for one."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
+
+
 @dataclass(frozen=True)
 class UpdateRule:
     """Base of all update rules: the fields of a rule are its hyperparameters.
@@ -38,13 +48,13 @@ class UpdateRule:
 
     def __post_init__(self) -> None:
         for name, value in self.hyperparameters.items():
-            number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-            if not number or not math.isfinite(value) or value < 0 or (name == "learning_rate" and value == 0):
+            number = _as_number(value)
+            if not math.isfinite(number) or number < 0 or (name == "learning_rate" and number == 0):
                 low = "> 0" if name == "learning_rate" else ">= 0"
                 raise DataError(f"{name} of {type(self).__name__} must be a finite number {low}; got {value!r}.")
-            if value >= self.below.get(name, math.inf):
+            if number >= self.below.get(name, math.inf):
                 raise DataError(f"{name} of {type(self).__name__} must be below {self.below[name]}; got {value!r}.")
-            object.__setattr__(self, name, float(value))
+            object.__setattr__(self, name, number)
 
     @property
     def hyperparameters(self) -> dict[str, float]:

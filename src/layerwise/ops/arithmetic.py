@@ -224,7 +224,10 @@ def clip(x: Any, low: float = -math.inf, high: float = math.inf) -> Any:
     GraphError
         ``low > high``, or one of them is NaN.
     """
-    low, high = float(low), float(high)
+    try:
+        low, high = float(low), float(high)
+    except (TypeError, ValueError):
+        raise GraphError(f"clip needs two numbers; got low={low!r}, high={high!r}.") from None
     if not low <= high:
         raise GraphError(f"clip needs low <= high; got low={low}, high={high}.")
     return _clip(x, low=low, high=high)
