@@ -11,6 +11,7 @@ namespace lw {
 void bind_math(nb::module_& m);
 void bind_product(nb::module_& m);
 void bind_pool(nb::module_& m);
+void bind_forward(nb::module_& m);
 
 }  // namespace lw
 
@@ -29,4 +30,5 @@ NB_MODULE(_native, m) {
     bind_math(m);
     bind_product(m);
     bind_pool(m);
+    bind_forward(m);
 }

@@ -188,7 +188,7 @@ def test_names_that_are_not_utf8_and_names_that_are_not_names(tmp_path: Path) ->
         with pytest.raises(ModelFileError):
             write(wrong, {}, {})
     for unfit in (None, 3, 2.5):
-        with pytest.raises(TypeError):
+        with pytest.raises(ModelFileError, match="named by text or a path"):
             read(unfit)  # type: ignore[arg-type]
 
 

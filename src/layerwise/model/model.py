@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from layerwise import metrics
-from layerwise.errors import DataError, ModelFileError, NetworkError
+from layerwise.compile.chain import dense_chain
+from layerwise.engine.native import NativeForward
+from layerwise.errors import DataError, ModelFileError, NetworkError, unknown_name
 from layerwise.model import store
-from layerwise.network.data import check_parameters
+from layerwise.network.build import forward_graph
+from layerwise.network.data import check_inputs, check_parameters, in_order
 from layerwise.network.network import Network
 from layerwise.ops.activations import sigmoid
 from layerwise.table import plain
@@ -20,6 +23,9 @@ from layerwise.table.encode import Encoder
 from layerwise.table.frame import as_table
 from layerwise.table.target import Target
 from layerwise.types import Array
+
+ENGINES = ("native", "numpy")
+LastLayer = Literal["activation", "pre_activation"]
 
 BLOCK_ROWS = 8192
 """Rows encoded and computed at a time, so that a long table does not need its whole matrix."""
@@ -41,6 +47,8 @@ class Model:
         output, 0 or 1 for one sigmoid output, and the outputs themselves for all others.
     report : dict
         What is known about the fit: metrics, rows, versions. Plain data.
+    engine : {"native", "numpy"}
+        What computes predictions; NumPy is the definition, the native code is faster. They agree to rounding.
 
     Raises
     ------
@@ -53,8 +61,12 @@ class Model:
     encoder: Encoder | None = None
     target: Target | None = None
     report: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    engine: str = "native"
 
     def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise unknown_name("engine", self.engine, ENGINES)
+        object.__setattr__(self, "_prepared", {})
         if not isinstance(self.network, Network):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DataError(f"Model takes a network, then its weights; got {type(self.network).__name__} first.")
         checked, _ = check_parameters(self.network, self.params)
@@ -109,19 +121,33 @@ class Model:
         TableError, ShapeError, DataError
             Columns are missing (the message names them), text where numbers were, NaN in a matrix.
         """
-        return self._in_blocks(self.network.forward, data)
+        return self._in_blocks("activation", data)
 
-    def _in_blocks(self, compute: Callable[[Mapping[str, Array], Array], Array], data: Any) -> Array:
-        """``compute`` of the inputs that ``data`` encode, a block of rows at a time."""
+    def _in_blocks(self, what: LastLayer, data: Any) -> Array:
+        """A^L or Z^L of the inputs that ``data`` encode, a block of rows at a time."""
         if self.encoder is None:
-            return compute(self.params, data)
+            return self._last_layer(what, data)
         table = as_table(data)
         single = next(iter(self.params.values())).dtype == np.float32
         blocks: list[Array] = []
         for first in range(0, max(table.n_rows, 1), BLOCK_ROWS):
             rows = table.rows(slice(first, first + BLOCK_ROWS))
-            blocks.append(compute(self.params, self.encoder.transform(rows, "float32" if single else "float64")))
+            blocks.append(self._last_layer(what, self.encoder.transform(rows, "float32" if single else "float64")))
         return np.concatenate(blocks)
+
+    def _last_layer(self, what: LastLayer, X: Any) -> Array:
+        if self.engine == "numpy":
+            return getattr(self.network, "forward" if what == "activation" else "pre_activation")(self.params, X)
+        ready: dict[LastLayer, NativeForward] = self.__dict__["_prepared"]
+        if what not in ready:
+            graph = forward_graph(self.network)
+            last = graph.output if what == "activation" else graph.pre_activations[-1]
+            ready.setdefault(what, NativeForward(dense_chain(last, graph.inputs), self.params))
+        dtype = next(iter(self.params.values())).dtype.name
+        return ready[what](in_order(check_inputs(self.network, X, dtype), dtype))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Model, (self.network, dict(self.params), self.encoder, self.target, self.report, self.engine)
 
     def predict_proba(self, data: Any) -> Array:
         """The probability of each class; parameters as in `outputs`.
@@ -140,7 +166,7 @@ class Model:
             raise DataError("This model predicts numbers, not classes, so it has no probabilities. Use predict.")
         if self.network.widths[-1] > 1:
             return self.outputs(data)
-        Z = self._in_blocks(self.network.pre_activation, data)
+        Z = self._in_blocks("pre_activation", data)
         return np.concatenate([sigmoid(-Z), sigmoid(Z)], axis=1)  # 1 - sigmoid(Z) would round to 0 from Z = 17 on
 
     def predict(self, data: Any) -> Array:
