@@ -7,7 +7,8 @@ import pytest
 
 import layerwise as lw
 from layerwise.graph import differentiate
-from layerwise.graph.node import OPS, order
+from layerwise.graph.node import OPS
+from layerwise.graph.order import order
 
 RNG = np.random.default_rng(11)
 

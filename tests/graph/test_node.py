@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import layerwise as lw
-from layerwise.graph.node import OPS, Node, order
+from layerwise.graph.node import OPS, Node
+from layerwise.graph.order import order
 
 DEPTH = 20_000
 

@@ -1,7 +1,7 @@
 // Hammers the pool without Python, so that a sanitizer sees all of it. From the root of the repository:
 //
 //   g++ -std=c++20 -O1 -g -Wall -Wextra -fsanitize=thread -Inative tests/native/pool_test.cpp
-//       native/pool.cpp native/threads.cpp -pthread -o /tmp/pool_test && /tmp/pool_test
+//       native/pool.cpp native/threads.cpp -pthread -o build/pool_test && build/pool_test
 //
 // (one line), and the same with -fsanitize=address,undefined. The exit status is not 0 where a check fails or the
 // sanitizer finds something.

@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import layerwise as lw
-from layerwise.graph.node import OPS, order
+from layerwise.graph.node import OPS
+from layerwise.graph.order import order
 from layerwise.ops.losses import LOSSES
 
 ELEMENTWISE_SHAPE = {"max_dims": 3, "min_side": 0, "max_side": 3}

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from layerwise.errors import shape_text
-from layerwise.graph.node import Attributes, Node, Op, constant_value, is_source, order
+from layerwise.graph.node import Attributes, Node, Op, constant_value, is_source
+from layerwise.graph.order import order
 from layerwise.types import Array, Shape
 
 

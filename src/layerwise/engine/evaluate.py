@@ -12,7 +12,8 @@ from layerwise.compile.plan import Plan, plan
 from layerwise.engine.reference import Runner
 from layerwise.errors import GraphError, nearest, shape_text, unknown_name
 from layerwise.graph.differentiate import sources
-from layerwise.graph.node import Node, is_source, require_node
+from layerwise.graph.node import Node, is_source
+from layerwise.graph.order import require_node
 from layerwise.graph.shapes import bind
 
 _DTYPES = ("float32", "float64", "complex128")

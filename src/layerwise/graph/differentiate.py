@@ -13,17 +13,8 @@ from typing import Any, overload
 import numpy as np
 
 from layerwise.errors import GraphError, shape_text
-from layerwise.graph.node import (
-    OPS,
-    Node,
-    constant,
-    dependents,
-    is_source,
-    order,
-    placeholder,
-    require_node,
-    require_shape,
-)
+from layerwise.graph.node import OPS, Node, constant, is_source, placeholder
+from layerwise.graph.order import dependents, order, require_node, require_shape
 from layerwise.types import Shape
 
 

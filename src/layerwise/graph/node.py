@@ -1,4 +1,4 @@
-"""`Node` and `Op`: what a computation graph is made of, and the order in which it is visited.
+"""`Node` and `Op`: what a computation graph is made of.
 
 A node is immutable and hash-consed: building the same operation on the same nodes twice gives the
 same object, so common parts of a graph are shared without a search. The precision (float32 or
@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 
 from layerwise.arrays import numeric_array
-from layerwise.errors import DataError, GraphError, ShapeError, unknown_name
+from layerwise.errors import DataError, GraphError, unknown_name
 from layerwise.graph import shapes
+from layerwise.graph.keys import key_of
 from layerwise.types import Array, Kind, Shape
 
 Attributes = Mapping[str, Any]
@@ -154,7 +155,7 @@ class Node:
     ) -> Node:
         attributes = dict(attributes or {})
         # The ids stay valid as long as the entry: the node found holds its inputs.
-        key = (op.name, tuple(map(id, inputs)), _key(attributes), shape, kind, name)
+        key = (op.name, tuple(map(id, inputs)), key_of(attributes), shape, kind, name)
         with cls._lock:
             found = cls._interned.get(key)
             if found is not None:
@@ -256,28 +257,6 @@ class Node:
         parts, kept = shapes.slices(self.shape, item)
         part = self if parts == shapes.whole(self.shape) else OPS["slice"](self, parts=parts)
         return part if kept == part.shape else OPS["reshape"](part, shape=kept)
-
-
-def _key(value: Any) -> Any:
-    """Something hashable that differs when ``value`` does; 1, 1.0 and True differ, and so do 0.0 and -0.0."""
-    if isinstance(value, dict):
-        return tuple((k, _key(v)) for k, v in sorted(value.items()))  # pyright: ignore
-    if isinstance(value, (tuple, list)):
-        return tuple(map(_key, value))  # pyright: ignore
-    if isinstance(value, np.ndarray):
-        array: Array = value  # pyright: ignore[reportUnknownVariableType]
-        content = array.tobytes() if array.nbytes < 4096 else _digest(array)
-        return (array.dtype.str, array.shape, content)
-    if isinstance(value, float):
-        return ("float", value.hex())
-    return (type(value).__name__, value)
-
-
-def _digest(array: Array) -> bytes:
-    """Stands for the content of a large array, which a key would otherwise hold a second time."""
-    import hashlib  # needed for large constants only
-
-    return hashlib.blake2b(np.ascontiguousarray(array).data).digest()
 
 
 def apply(op: Op, *inputs: Any, **attributes: Any) -> Node:
@@ -476,45 +455,3 @@ def is_source(node: Node) -> bool:
 def constant_value(node: Node) -> Array | None:
     """The array of a constant; None for every other node."""
     return node.attributes["value"] if node.op is _CONSTANT else None
-
-
-def order(outputs: Iterable[Node]) -> list[Node]:
-    """All nodes that ``outputs`` need, each after its inputs; iterative, so depth has no limit."""
-    done: set[Node] = set()
-    result: list[Node] = []
-    stack: list[tuple[Node, bool]] = [(n, False) for n in reversed(tuple(outputs))]
-    while stack:
-        node, inputs_done = stack.pop()
-        if node in done:
-            continue
-        if inputs_done:
-            done.add(node)
-            result.append(node)
-        else:
-            stack.append((node, True))
-            stack.extend((x, False) for x in reversed(node.inputs) if x not in done)
-    return result
-
-
-def dependents(nodes: Iterable[Node], sources: Iterable[Node]) -> set[Node]:
-    """Those of ``nodes`` (in topological order) whose real value depends on one of ``sources``."""
-    found = set(sources)
-    for node in nodes:
-        if node.kind == "real" and any(x in found for x in node.inputs):
-            found.add(node)
-    return found
-
-
-def require_node(value: object, what: str) -> Node:
-    """``value`` when it is a node, else an error that says what was expected."""
-    if not isinstance(value, Node):
-        raise GraphError(f"{what} must be a graph node; got {type(value).__name__}.")
-    return value
-
-
-def require_shape(node: Node, shape: Shape, what: str) -> None:
-    """Raise a ShapeError unless ``node`` has exactly ``shape``."""
-    if node.shape != shape:
-        raise ShapeError(
-            f"{what} must have shape {shapes.shape_text(shape)}; got {shapes.shape_text(node.shape)} of {node!r}."
-        )
