@@ -96,14 +96,14 @@ def test_importing_is_quick():
     # The one test of time: a slow import is felt at every start of the command line, and creeps in unseen with one
     # careless import at the top of a file. Processor time, and the best of several runs: other work
     # on the machine must not fail a test.
-    # Beyond the interpreter's start and NumPy's own import, of which nothing here can change.
+    # Beyond the interpreter's start and NumPy's own import (0.08 s), of which nothing here can change: 0.2 s in all.
     code = """
 import json, time, numpy
 began = time.process_time()
 import layerwise
 print(json.dumps(time.process_time() - began))
 """
-    assert min(run(code) for _ in range(5)) < 0.2
+    assert min(run(code) for _ in range(5)) < 0.12
 
 
 def test_importing_touches_nothing():

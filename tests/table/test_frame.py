@@ -185,16 +185,15 @@ def test_a_sparse_matrix_is_named():
         as_table(sparse.csr_matrix(np.eye(2)))
 
 
-def test_select_and_rows():
+def test_columns_and_rows():
     table = Table.from_columns({"a": [1.0, 2.0, 3.0], "b": ["x", None, "z"]})
-    assert table.select(["b", "a"]).names == ("b", "a")
     assert table.rows([2, 0, 2]).columns["b"].tolist() == ["z", "x", "z"]
     assert table.rows(np.array([True, False, True])).columns["a"].tolist() == [1.0, 3.0]
     assert table.rows(slice(1, None)).n_rows == 2
     assert table.rows([]).n_rows == 0
     assert as_table(table) is table
     with pytest.raises(TableError, match=r"no column 'A'\. Did you mean 'a'\?"):
-        table.select(["A"])
+        table.column("A")
     with pytest.raises(TableError, match=r"must lie in 0\.\.2"):
         table.rows([3])
     with pytest.raises(TableError, match="mask of 2"):

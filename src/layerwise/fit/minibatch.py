@@ -222,6 +222,7 @@ class _Loop:
         graph = net.graph(labels=data.Y.ndim == 1, weighted=data.weights is not None)
         self._graph: StepGraph = step_graph(graph, rule)
         self._runner = Runner(plan(self._graph.outputs), dtype)
+        self._cost_runner = Runner(plan([graph.cost]), dtype)
         slots = {key: np.zeros(node.shape, dtype) for key, node in self._graph.slots.items()}  # type: ignore[arg-type]
         self.state = _State(start, slots, start)
         self._began = time.monotonic()
@@ -262,7 +263,7 @@ class _Loop:
         """The cost of a batch at the present weights."""
         graph = self._graph.graph
         feeds = graph.feeds(self.state.weights, batch.X, batch.Y, batch.weights)
-        return float(Runner(plan([graph.cost]), self.dtype).run(feeds)[0])
+        return float(self._cost_runner.run(feeds)[0])
 
     def _one_step(self, batch: _Data) -> float:
         """Run the step; keep its weights if they and its cost are finite."""

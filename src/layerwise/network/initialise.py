@@ -24,13 +24,11 @@ class Rule:
         Options and their defaults.
     symmetric : bool
         All columns come out equal, so the units of the layer would stay equal for ever.
-    source : str
     """
 
     draw: Callable[..., FloatArray]
     options: Mapping[str, float] = field(default_factory=dict[str, float])
     symmetric: bool = False
-    source: str = ""
 
 
 def _normal(seed: int, shape: tuple[int, int], index: int, *, scale: float) -> FloatArray:
@@ -61,10 +59,9 @@ def _orthogonal(seed: int, shape: tuple[int, int], index: int, *, gain: float) -
 
 
 _GAIN: dict[str, Any] = {"gain": 1.0}
-_GLOROT = "Glorot and Bengio (2010): variance 2 / (n_in + n_out)"
-_HE = "He et al. (2015): variance 2 / n_in"
-_LECUN = "LeCun et al. (1998): variance 1 / n_in"
 
+# Glorot and Bengio (2010): variance 2 / (n_in + n_out). He et al. (2015): 2 / n_in. LeCun et al. (1998): 1 / n_in.
+# Saxe et al. (2014): orthonormal columns or rows.
 RULES: dict[str, Rule] = {
     "zeros": Rule(lambda seed, shape, index: np.zeros(shape), symmetric=True),
     "constant": Rule(
@@ -72,13 +69,13 @@ RULES: dict[str, Rule] = {
     ),
     "normal": Rule(_normal, options={"scale": 0.05}),
     "uniform": Rule(_uniform, options={"limit": 0.05}),
-    "glorot_normal": Rule(_by_variance("normal", lambda i, o: 2.0 / max(i + o, 1)), _GAIN, source=_GLOROT),
-    "glorot_uniform": Rule(_by_variance("uniform", lambda i, o: 2.0 / max(i + o, 1)), _GAIN, source=_GLOROT),
-    "he_normal": Rule(_by_variance("normal", lambda i, o: 2.0 / max(i, 1)), _GAIN, source=_HE),
-    "he_uniform": Rule(_by_variance("uniform", lambda i, o: 2.0 / max(i, 1)), _GAIN, source=_HE),
-    "lecun_normal": Rule(_by_variance("normal", lambda i, o: 1.0 / max(i, 1)), _GAIN, source=_LECUN),
-    "lecun_uniform": Rule(_by_variance("uniform", lambda i, o: 1.0 / max(i, 1)), _GAIN, source=_LECUN),
-    "orthogonal": Rule(_orthogonal, _GAIN, source="Saxe et al. (2014): orthonormal columns or rows"),
+    "glorot_normal": Rule(_by_variance("normal", lambda i, o: 2.0 / max(i + o, 1)), _GAIN),
+    "glorot_uniform": Rule(_by_variance("uniform", lambda i, o: 2.0 / max(i + o, 1)), _GAIN),
+    "he_normal": Rule(_by_variance("normal", lambda i, o: 2.0 / max(i, 1)), _GAIN),
+    "he_uniform": Rule(_by_variance("uniform", lambda i, o: 2.0 / max(i, 1)), _GAIN),
+    "lecun_normal": Rule(_by_variance("normal", lambda i, o: 1.0 / max(i, 1)), _GAIN),
+    "lecun_uniform": Rule(_by_variance("uniform", lambda i, o: 1.0 / max(i, 1)), _GAIN),
+    "orthogonal": Rule(_orthogonal, _GAIN),
 }
 
 _HE_LIKE = {"relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "mish", "softplus"}

@@ -119,11 +119,6 @@ class Table:
         column = self.column(name)
         return self.kinds.get(name, "text" if column.dtype == object else "real")
 
-    def select(self, names: Iterable[str]) -> Table:
-        """These columns, in this order."""
-        chosen = {name: self.column(name) for name in names}
-        return Table(chosen, self.n_rows, self.source, {name: self.kind(name) for name in chosen}, self.notes)
-
     def rows(self, indices: Any) -> Table:
         """Rows by position: integers (any order, repeats allowed), a slice, or a mask of N truth values."""
         index: Any = indices
