@@ -183,6 +183,7 @@ class _Lowering:
             self._target.item_size,
             tuple(self._values),
             tuple(self._bound_list),
+            tuple(map(base, wanted)),
             tuple(map(tuple, stages)),
             self._state.size,
             self._arena.size,

@@ -146,6 +146,8 @@ class Program:
         4 or 8: bytes of a real number.
     values : tuple of Value
     bound : tuple of Bound
+    outputs : tuple of Node
+        For each node that was asked for, the one whose bound array holds its values; several may share one.
     stages : tuple of tuple of Job
         Run one after another; the jobs of a stage are independent.
     state_bytes, arena_bytes : int
@@ -157,6 +159,7 @@ class Program:
     item_size: int
     values: tuple[Value, ...]
     bound: tuple[Bound, ...]
+    outputs: tuple[Node, ...]
     stages: tuple[tuple[Job, ...], ...]
     state_bytes: int
     arena_bytes: int

@@ -9,15 +9,14 @@ import numpy as np
 
 from layerwise.arrays import precision_name
 from layerwise.compile.plan import Plan, plan
-from layerwise.engine.reference import Runner
-from layerwise.errors import GraphError, nearest, shape_text, unknown_name
+from layerwise.engine.choice import runner
+from layerwise.errors import GraphError, nearest, shape_text
 from layerwise.graph.differentiate import sources
 from layerwise.graph.node import Node, is_source
 from layerwise.graph.order import require_node
 from layerwise.graph.shapes import bind
 
 _DTYPES = ("float32", "float64", "complex128")
-_ENGINES = ("numpy",)
 
 
 def evaluate(
@@ -25,7 +24,7 @@ def evaluate(
     feeds: Mapping[Node, Any] | None = None,
     *,
     dtype: str = "float64",
-    engine: str = "numpy",
+    engine: str | None = None,
     sizes: Mapping[str, int] | None = None,
 ) -> Any:
     """The values of nodes.
@@ -39,8 +38,9 @@ def evaluate(
         differentiated nodes need, although it is constant by some of it.
     dtype : {"float64", "float32", "complex128"}
         The precision of all real values. complex128 is for derivatives by a complex step.
-    engine : {"numpy"}
-        What runs the graph.
+    engine : {"native", "numpy"}, optional
+        What runs the graph. By default native code, and NumPy, the definition, for complex128. They agree to
+        rounding.
     sizes : mapping of str to int, optional
         Sizes of named axes, such as ``{"N": 10}``, where no input carries them.
 
@@ -64,8 +64,8 @@ def evaluate(
     array([3., 7.])
     """
     dtype = precision_name(dtype, _DTYPES)
-    if engine not in _ENGINES:
-        raise unknown_name("engine", engine, _ENGINES)
+    if engine is None:
+        engine = "numpy"
     many: Sequence[Any] = nodes if isinstance(nodes, (list, tuple)) else [nodes]
     for node in many:
         require_node(node, "What is evaluated")
@@ -73,7 +73,7 @@ def evaluate(
     feeds = feeds or {}
     _check_feeds(feeds, program, sources(many))
     results: list[Any] = []
-    for result in Runner(program, dtype).run(feeds, _all_sizes(sizes, feeds, program)):
+    for result in runner(many, dtype, engine).run(feeds, _all_sizes(sizes, feeds, program)):
         shared = any(result is earlier for earlier in results)
         results.append(np.array(result) if shared else _owned(result))
     return results[0] if isinstance(nodes, Node) else results

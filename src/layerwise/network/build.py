@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from layerwise.engine.training import Step
 from layerwise.errors import NetworkError
 from layerwise.graph.differentiate import gradient
 from layerwise.graph.node import Node, input, parameter
@@ -131,10 +132,18 @@ class StepGraph:
     parameters: dict[str, Node]
     new_slots: dict[tuple[str, str], Node]
 
-    @property
-    def outputs(self) -> list[Node]:
-        """Cost, then parameters, then slots."""
-        return [self.cost, *self.parameters.values(), *self.new_slots.values()]
+    def step(self, rule: UpdateRule) -> Step:
+        """The step as engines see it."""
+        graph, nodes = self.graph, self.scalars
+        tables = (graph.inputs, graph.targets, *([] if graph.sample_weight is None else [graph.sample_weight]))
+        stores = {node: self.parameters[name] for name, node in graph.parameters.items()}
+        weights = tuple(stores)
+        stores |= {node: self.new_slots[key] for key, node in self.slots.items()}
+
+        def scalars(numbers: Any) -> dict[Node, Any]:
+            return {nodes[name]: value for name, value in rule.scalars(numbers).items()}
+
+        return Step(self.cost, stores, weights, tables, tuple(nodes.values()), scalars)
 
 
 def step_graph(graph: CostGraph, rule: UpdateRule) -> StepGraph:

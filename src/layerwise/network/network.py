@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from layerwise.arrays import precision_name
-from layerwise.compile.plan import plan
-from layerwise.engine.reference import Runner
+from layerwise.engine.choice import Computes, checked_engine, runner
 from layerwise.errors import DataError, NetworkError, SymmetryWarning
 from layerwise.graph.differentiate import gradient
 from layerwise.graph.node import Node
@@ -64,7 +63,7 @@ class Network:
     layers: tuple[Dense, ...]
     widths: tuple[int, ...]
     loss: Loss
-    _ready: dict[tuple[Any, ...], tuple[Any, Runner]]
+    _ready: dict[tuple[Any, ...], tuple[Any, Computes]]
 
     def __init__(
         self,
@@ -198,25 +197,25 @@ class Network:
         """
         return cost_graph(self, labels=labels, weighted=weighted)
 
-    def _forward(self, dtype: str) -> tuple[ForwardGraph, Runner]:
+    def _forward(self, dtype: str, engine: str) -> tuple[ForwardGraph, Computes]:
         """The forward graph and what runs it, kept for the next call."""
-        key = ("forward", dtype)
+        key = ("forward", dtype, checked_engine(engine))
         if key not in self._ready:
             graph = forward_graph(self)
             outputs = [graph.output, graph.pre_activations[-1]]
-            self._ready.setdefault(key, (graph, Runner(plan(outputs), dtype)))
+            self._ready.setdefault(key, (graph, runner(outputs, dtype, engine)))
         return self._ready[key]
 
-    def _backward(self, labels: bool, weighted: bool, dtype: str) -> tuple[CostGraph, Runner]:
+    def _backward(self, labels: bool, weighted: bool, dtype: str, engine: str) -> tuple[CostGraph, Computes]:
         """The graph of the cost and what runs it with all gradients, kept for the next call."""
-        key = ("backward", labels, weighted, dtype)
+        key = ("backward", labels, weighted, dtype, checked_engine(engine))
         if key not in self._ready:
             graph = self.graph(labels=labels, weighted=weighted)
             outputs: list[Node] = [graph.cost, *gradient(graph.cost, list(graph.parameters.values()))]
-            self._ready.setdefault(key, (graph, Runner(plan(outputs), dtype)))
+            self._ready.setdefault(key, (graph, runner(outputs, dtype, engine)))
         return self._ready[key]
 
-    def forward(self, params: Mapping[str, Any], X: Any) -> Array:
+    def forward(self, params: Mapping[str, Any], X: Any, *, engine: str = "numpy") -> Array:
         """The outputs A^L of the network.
 
         Parameters
@@ -224,26 +223,28 @@ class Network:
         params : dict of str to array
             As from `initialise`; their dtype is the precision of the computation.
         X : (N, n_0) array_like
+        engine : {"native", "numpy"}
+            What computes; NumPy is the definition. They agree to rounding.
 
         Returns
         -------
         (N, n_L) array
         """
-        return self._last_layer(params, X)[0]
+        return self._last_layer(params, X, engine)[0]
 
-    def pre_activation(self, params: Mapping[str, Any], X: Any) -> Array:
+    def pre_activation(self, params: Mapping[str, Any], X: Any, *, engine: str = "numpy") -> Array:
         """Z^L of the last layer, before its activation; parameters and result as in `forward`."""
-        return self._last_layer(params, X)[1]
+        return self._last_layer(params, X, engine)[1]
 
-    def _last_layer(self, params: Mapping[str, Any], X: Any) -> tuple[Array, Array]:
+    def _last_layer(self, params: Mapping[str, Any], X: Any, engine: str) -> tuple[Array, Array]:
         """A^L and Z^L."""
         arrays, dtype = check_parameters(self, params)
-        graph, runner = self._forward(dtype)
-        A, Z = runner.run(graph.forward_feeds(arrays, in_order(check_inputs(self, X, dtype), dtype)))
+        graph, ready = self._forward(dtype, engine)
+        A, Z = ready.run(graph.forward_feeds(arrays, in_order(check_inputs(self, X, dtype), dtype)))
         return np.array(A), np.array(Z)
 
     def cost_and_gradients(
-        self, params: Mapping[str, Any], X: Any, Y: Any, sample_weight: Any = None
+        self, params: Mapping[str, Any], X: Any, Y: Any, sample_weight: Any = None, *, engine: str = "numpy"
     ) -> tuple[float, dict[str, Array]]:
         """The cost C and its gradient by every parameter.
 
@@ -255,6 +256,8 @@ class Network:
         Y : (N, n_L) array_like, or (N,) for one output or for the labels of cross-entropy
         sample_weight : (N,) array_like, optional
             >= 0. C = Σ w L / Σ w, in which rows of weight 0 are absent; without weights C = (1/N) Σ L.
+        engine : {"native", "numpy"}
+            What computes; NumPy is the definition. They agree to rounding.
 
         Returns
         -------
@@ -272,8 +275,8 @@ class Network:
         if len(X) == 0:
             raise DataError("X has no rows; the cost is an average over at least one sample.")
         X, Y, w = weighted_rows(X, check_targets(self, Y, len(X), dtype), sample_weight, dtype)
-        graph, runner = self._backward(Y.ndim == 1, w is not None, dtype)
-        cost, *grads = runner.run(graph.feeds(arrays, in_order(X, dtype), in_order(Y, dtype), w))
+        graph, ready = self._backward(Y.ndim == 1, w is not None, dtype, engine)
+        cost, *grads = ready.run(graph.feeds(arrays, in_order(X, dtype), in_order(Y, dtype), w))
         return float(cost), {k: np.array(g) for k, g in zip(graph.parameters, grads, strict=True)}
 
 

@@ -62,12 +62,20 @@ class UpdateRule:
         """Names and values, in the order of the fields."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
-    def scalars(self, step: int) -> dict[str, float]:
-        """What is fed at the step with this number, counted from 1; by default the hyperparameters.
+    def scalars(self, step: Any) -> dict[str, Any]:
+        """What is fed at a step; by default the hyperparameters.
 
-        The names are the same at every step.
+        Parameters
+        ----------
+        step : int, or array of int
+            Its number, counted from 1.
+
+        Returns
+        -------
+        dict of str to float
+            The names are the same at every step. For an array of steps, what changes is an array.
         """
-        return self.hyperparameters
+        return dict(self.hyperparameters)
 
     def step(self, W: Any, g: Any, *slots: Any, **scalars: Any) -> tuple[Any, ...]:
         """The parameter after the step, then its slots.
@@ -168,9 +176,9 @@ class Adam(UpdateRule):
     slots: ClassVar[tuple[str, ...]] = ("first_moment", "second_moment")
     below: ClassVar[dict[str, float]] = {"beta1": 1.0, "beta2": 1.0}
 
-    def scalars(self, step: int) -> dict[str, float]:
+    def scalars(self, step: Any) -> dict[str, Any]:
         # Multiplied through by √(1 - β2^t), the corrections are factors of two scalars and of no array.
-        root = math.sqrt(_one_minus_power(self.beta2, step))
+        root = np.sqrt(_one_minus_power(self.beta2, step))
         return {
             "beta1": self.beta1,
             "one_minus_beta1": 1.0 - self.beta1,
@@ -186,6 +194,6 @@ class Adam(UpdateRule):
         return W - scalars["step_size"] * m / (sqrt(v) + scalars["scaled_epsilon"]), m, v
 
 
-def _one_minus_power(beta: float, t: int) -> float:
+def _one_minus_power(beta: float, t: Any) -> Any:
     """1 - β^t without cancellation: β = 1 - 1e-9 would leave 7 digits of it at the first step."""
-    return -math.expm1(t * math.log(beta)) if beta else 1.0
+    return -np.expm1(t * math.log(beta)) if beta else 1.0

@@ -158,9 +158,9 @@ hinge = _loss(
 )
 
 
-def _weighted(T: Array, values: Array) -> Array:
+def _weighted(T: Any, values: Any) -> Any:
     """Σ_k T · values; where T is 0 the term is 0, whatever the value."""
-    return np.sum(np.where(T == 0, np.zeros_like(values), T * values), axis=-1)
+    return _per_sample(where(equal(T, 0.0), 0.0, T * values))
 
 
 softmax_cross_entropy = _loss(
@@ -168,7 +168,7 @@ softmax_cross_entropy = _loss(
     lambda Z, T: _per_sample(-(T * log(softmax(Z)))),
     r"-\sum_k ({1} \log \operatorname{{softmax}} {0})_k",
     "Cross-entropy of softmax(Z), accurate also where it is tiny.",
-    forward=lambda Z, T: _weighted(T, -log_softmax.forward(Z)),
+    forward=lambda Z, T: _weighted(T, -log_softmax(Z)),
     distributions=(1,),
 )
 sigmoid_binary_cross_entropy = _loss(
@@ -176,14 +176,14 @@ sigmoid_binary_cross_entropy = _loss(
     lambda Z, T: _per_sample(-(T * log(sigmoid(Z))) - (1.0 - T) * log(1.0 - sigmoid(Z))),
     r"-\sum_k ({1} \log \sigma({0}) + (1 - {1}) \log(1 - \sigma({0})))_k",
     "Binary cross-entropy of sigmoid(Z), accurate also where it is tiny.",
-    forward=lambda Z, T: _weighted(T, softplus.forward(-Z)) + _weighted(1 - T, softplus.forward(Z)),
+    forward=lambda Z, T: _weighted(T, softplus(-Z)) + _weighted(1.0 - T, softplus(Z)),
 )
 exp_poisson = _loss(
     "exp_poisson",
     lambda Z, T: _per_sample(exp(Z) - T * log(exp(Z))),
     r"\sum_k (e^{{{0}}} - {1} {0})_k",
     "Poisson loss of e^Z, the canonical link.",
-    forward=lambda Z, T: np.sum(np.exp(Z) - T * Z, axis=-1),
+    forward=lambda Z, T: _per_sample(exp(Z) - T * Z),
 )
 
 LOSSES: dict[str, LossRow] = {

@@ -137,8 +137,8 @@ def composite(
     ----------
     definition : callable(*inputs, **attributes)
         The value by other ops; runs on arrays and on nodes.
-    forward : callable(*arrays, **attributes) -> array, optional
-        A more accurate or faster way to the same value; left out, the definition is run.
+    forward : callable(*inputs, **attributes), optional
+        A more accurate way to the same value, by ops too; left out, the definition is run.
     distributions : tuple of int
         Positions of inputs whose last axis sums to 1, such as one-hot targets. What follows from
         it may cancel in the derivative (the caller checks the data).

@@ -1,0 +1,52 @@
+"""Which engine runs a graph: native code by default, NumPy where it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from layerwise.compile.plan import plan
+from layerwise.engine.programs import NativeRunner
+from layerwise.engine.reference import Runner
+from layerwise.engine.training import Data, NumpyTraining, Step, Training
+from layerwise.errors import GraphError, unknown_name
+from layerwise.graph.node import Node
+from layerwise.types import Array
+
+ENGINES = ("native", "numpy")
+
+
+class Computes(Protocol):
+    """Nodes made ready to be computed again and again in one precision."""
+
+    def run(self, feeds: Mapping[Node, Any], sizes: Mapping[str, int] | None = None) -> list[Array]:
+        """The values of the nodes for these feeds."""
+        ...
+
+
+def checked_engine(engine: str) -> str:
+    """``engine`` where it is the name of one.
+
+    Raises
+    ------
+    UnknownName
+        It is not; the message names those that there are.
+    """
+    if engine not in ENGINES:
+        raise unknown_name("engine", engine, ENGINES)
+    return engine
+
+
+def runner(nodes: Sequence[Node], dtype: str, engine: str) -> Computes:
+    """What computes ``nodes`` in ``dtype``."""
+    if checked_engine(engine) == "numpy":
+        return Runner(plan(nodes), dtype)
+    if dtype == "complex128":
+        raise GraphError("The native engine has no complex numbers. engine='numpy' computes in complex128.")
+    return NativeRunner(nodes, dtype)
+
+
+def training(engine: str, step: Step, data: Data, start: Mapping[Node, Array], dtype: str) -> Training:
+    """What trains: ``start`` holds the values of all that steps change."""
+    checked_engine(engine)
+    return NumpyTraining(step, data, start, dtype)

@@ -1,0 +1,251 @@
+"""Training: epochs of steps on one graph. This is the definition, in NumPy, and what every engine offers."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from layerwise.compile.plan import plan
+from layerwise.engine.reference import Runner
+from layerwise.graph.node import Node
+from layerwise.randomness import Stream, permutation
+from layerwise.types import Array
+
+Scalars = Callable[[Any], Mapping[Node, Any]]
+"""What is fed at the steps with these numbers, counted from 1: for an array of numbers, arrays or plain numbers."""
+Stop = Literal["", "cost", "weights", "runaway", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training step, as engines see it.
+
+    Parameters
+    ----------
+    cost : Node
+    stores : dict of Node to Node
+        What a step changes, weights and what the update rule remembers → its value after the step.
+    weights : tuple of Node
+        Those of ``stores`` that must stay finite.
+    tables : tuple of Node
+        Sources with one row for each sample: X, Y and, where there are any, the sample weights.
+    inputs : tuple of Node
+        What is fed as a number at each step.
+    scalars : Scalars
+        The numbers.
+    """
+
+    cost: Node
+    stores: Mapping[Node, Node]
+    weights: tuple[Node, ...]
+    tables: tuple[Node, ...]
+    inputs: tuple[Node, ...]
+    scalars: Scalars
+
+
+@dataclass(frozen=True)
+class Data:
+    """The tables of a step, with how they are cut into batches.
+
+    Parameters
+    ----------
+    tables : tuple of array
+        (N, …) each; any real dtype and memory layout.
+    batch_size : int
+        Rows a step; the last batch of an epoch holds what is left.
+    seed : int
+        Of the order of rows, which is another one in each epoch. A batch of all rows takes them as they come.
+    """
+
+    tables: tuple[Array, ...]
+    batch_size: int
+    seed: int
+
+    @property
+    def n_rows(self) -> int:
+        """N."""
+        return len(self.tables[0])
+
+    @property
+    def steps(self) -> int:
+        """Steps in an epoch."""
+        return -(-self.n_rows // self.batch_size)
+
+    def last_batch(self, epoch: int) -> Array | slice:
+        """The rows of the last batch."""
+        *_, rows = self.batches(epoch)
+        return rows
+
+    def batches(self, epoch: int) -> Iterator[Array | slice]:
+        """The rows of each batch."""
+        if self.batch_size >= self.n_rows:
+            yield slice(None)
+            return
+        order = permutation(self.seed, Stream.SHUFFLE, epoch, self.n_rows)
+        for first in range(0, self.n_rows, self.batch_size):
+            yield order[first : first + self.batch_size]
+
+
+@dataclass
+class Outcome:
+    """How far a run came.
+
+    Parameters
+    ----------
+    costs, seconds : list of float
+        Of each whole epoch: the average of its steps' costs; when it ended, since the run began.
+    stopped : str
+        Why it ended early: a cost or a weight that is not finite, an epoch whose cost was above the limit, Ctrl-C.
+    cost : float
+        The one that was not finite.
+    """
+
+    costs: list[float] = field(default_factory=list[float])
+    seconds: list[float] = field(default_factory=list[float])
+    stopped: Stop = ""
+    cost: float = math.nan
+
+
+class Training(Protocol):
+    """Epochs of steps.
+
+    Attributes
+    ----------
+    best_cost : float
+        The lowest cost so far; set to that of the start before the first run.
+    """
+
+    best_cost: float
+
+    @property
+    def steps_done(self) -> int:
+        """Since the start, over all runs."""
+        ...
+
+    def run(self, first_epoch: int, n_epochs: int, limit: float = math.inf) -> Outcome:
+        """Run epochs.
+
+        Parameters
+        ----------
+        first_epoch : int
+            Its number, from 1; the order of rows depends on it.
+        n_epochs : int
+        limit : float
+            An epoch whose cost is above it is the last one.
+
+        Returns
+        -------
+        Outcome
+            After a cost that is not finite, the values are those from which the last finite cost came; after such
+            a weight, those before that step; after Ctrl-C, those after the last whole step.
+        """
+        ...
+
+    def values(self) -> dict[Node, Array]:
+        """Copies of all that steps change."""
+        ...
+
+    def restore_best(self) -> None:
+        """Go back to the values after the epoch of the lowest cost; the start, where no epoch cost less."""
+        ...
+
+    def cost_of(self, rows: Array | slice) -> float:
+        """The cost of these rows at the present weights."""
+        ...
+
+    def step_back(self) -> None:
+        """Undo the last step of the last run."""
+        ...
+
+
+@dataclass(frozen=True)
+class _State:
+    """What steps change, after the last step and before it; replaced as a whole, so that Ctrl-C finds it consistent."""
+
+    now: Mapping[Node, Array]
+    before: Mapping[Node, Array]
+    step: int = 0
+
+
+class NumpyTraining:
+    """Training in NumPy.
+
+    Parameters
+    ----------
+    step : Step
+    data : Data
+    start : mapping of Node to array
+        The values of all that steps change.
+    dtype : {"float32", "float64"}
+    """
+
+    def __init__(self, step: Step, data: Data, start: Mapping[Node, Array], dtype: str):
+        self._step, self._data, self._dtype = step, data, dtype
+        self._runner = Runner(plan([step.cost, *step.stores.values()]), dtype)
+        self._cost_runner = Runner(plan([step.cost]), dtype)
+        self._state = _State(start, start)
+        self._best, self.best_cost = start, math.inf
+
+    @property
+    def steps_done(self) -> int:
+        return self._state.step
+
+    def run(self, first_epoch: int, n_epochs: int, limit: float = math.inf) -> Outcome:
+        outcome, began = Outcome(), time.monotonic()
+        try:
+            for epoch in range(first_epoch, first_epoch + n_epochs):
+                total = 0.0
+                for rows in self._data.batches(epoch):
+                    feeds = self._feeds(rows)
+                    outcome.cost, after = self._one(feeds)
+                    outcome.stopped = self._take(outcome.cost, after)
+                    if outcome.stopped:
+                        return outcome
+                    total += outcome.cost * len(feeds[self._step.tables[0]])
+                outcome.costs.append(total / self._data.n_rows)
+                outcome.seconds.append(time.monotonic() - began)
+                if outcome.costs[-1] > limit:
+                    outcome.stopped = "runaway"
+                    return outcome
+                if outcome.costs[-1] < self.best_cost:
+                    self._best, self.best_cost = self._state.now, outcome.costs[-1]
+        except KeyboardInterrupt:
+            outcome.stopped = "interrupted"
+        return outcome
+
+    def _feeds(self, rows: Array | slice) -> dict[Node, Any]:
+        tables = (np.ascontiguousarray(table[rows]) for table in self._data.tables)
+        return {**self._state.now, **dict(zip(self._step.tables, tables, strict=True))}
+
+    def _one(self, feeds: Mapping[Node, Any]) -> tuple[float, dict[Node, Array]]:
+        """The cost of a step, and the values after it."""
+        cost, *after = self._runner.run({**feeds, **self._step.scalars(self.steps_done + 1)})
+        return float(cost), dict(zip(self._step.stores, after, strict=True))
+
+    def _take(self, cost: float, after: Mapping[Node, Array]) -> Stop:
+        """Make the step, if its cost and its weights are finite."""
+        if not math.isfinite(cost):
+            self.step_back()
+            return "cost"
+        if not all(np.isfinite(after[W]).all() for W in self._step.weights):
+            return "weights"
+        self._state = _State(after, self._state.now, self._state.step + 1)
+        return ""
+
+    def values(self) -> dict[Node, Array]:
+        return {node: np.array(array, order="C") for node, array in self._state.now.items()}
+
+    def restore_best(self) -> None:
+        self._state = replace(self._state, now=self._best)
+
+    def cost_of(self, rows: Array | slice) -> float:
+        (cost,) = self._cost_runner.run(self._feeds(rows))
+        return float(cost)
+
+    def step_back(self) -> None:
+        self._state = replace(self._state, now=self._state.before)
