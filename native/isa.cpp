@@ -1,6 +1,9 @@
 #include "isa.h"
 
+#include <cstdlib>
 #include <initializer_list>
+#include <stdexcept>
+#include <string>
 
 namespace lw {
 
@@ -34,11 +37,28 @@ bool isa_available(Isa isa) {
 #endif
 }
 
-Isa best_isa() {
-    for (Isa isa : {Isa::avx512, Isa::avx2}) {
-        if (isa_available(isa)) return isa;
+Isa isa_named(std::string_view name) {
+    std::string available;
+    for (int i = 0; i < isa_count; ++i) {
+        const Isa isa = static_cast<Isa>(i);
+        if (!isa_available(isa)) continue;
+        if (name == isa_name(isa)) return isa;
+        available += std::string(available.empty() ? "" : ", ") + isa_name(isa);
     }
-    return Isa::baseline;
+    throw std::invalid_argument("the instruction set must be one that this processor has (" + available +
+                                "); got \"" + std::string(name) + "\".");
+}
+
+Isa best_isa() {
+    static const Isa best = [] {
+        const char* const asked = std::getenv("LAYERWISE_ISA");
+        if (asked != nullptr && *asked != '\0') return isa_named(asked);
+        for (Isa isa : {Isa::avx512, Isa::avx2}) {
+            if (isa_available(isa)) return isa;
+        }
+        return Isa::baseline;
+    }();
+    return best;
 }
 
 }  // namespace lw

@@ -94,7 +94,7 @@ def _allocate(
         else:
             register[key] = free.pop()
         steps.append(MapStep(str(node.op.kernel), register[key], read, _options(node)))
-        ended = {x for x in operands[item] if not isinstance(x, int) and last[x] == at}
+        ended = dict.fromkeys(x for x in operands[item] if not isinstance(x, int) and last[x] == at)
         free += [register[x] for x in ended if not places.is_stored(x)]
     return steps, register, count
 

@@ -134,6 +134,25 @@ def lower(
     return _Lowering(selection, schedule, target, state or State(), scalars, len(gathered)).program(wanted, kept)
 
 
+def packing(state: State, target: Target) -> Program:
+    """The program that makes all packed copies in ``state`` from what they are copies of."""
+    values: dict[Value, int] = {}
+
+    def number(key: Key) -> int:
+        offset, rows, columns = state.places[key]
+        return values.setdefault(Value("state", offset, rows, columns, columns), len(values))
+
+    jobs: list[Job] = []
+    for pack in state.places:
+        if isinstance(pack, Pack):
+            frame = state.places[pack.node][1:]
+            kernel = "pack_transposed" if pack.transposed else "pack"
+            step = Instruction(kernel, (number(pack), number(pack.node)), frame)
+            jobs.append(Job(*frame, _CUT_FLAGS[kernel] | (ROW_BLOCKS if pack.transposed else 0), 0, (step,)))
+    stages = (tuple(jobs),) if jobs else ()
+    return Program(target.item_size, tuple(values), (), (), stages, state.size, 0)
+
+
 def _sample_axis(nodes: Iterable[Node]) -> Dim | None:
     """"N", or else the first axis with a name that some value starts with."""  # fmt: skip
     leading = [n.shape[0] for n in order(nodes) if n.shape and isinstance(n.shape[0], str)]

@@ -88,10 +88,9 @@ class Selection:
         self._packed: set[Pack] = set()
         for node in self._nodes:
             self._find_product(node)
-        present = set(self._nodes)
         for node in self._nodes:
             if node not in self._absorbed and node.op.name != "reshape":
-                self._select(node, present)
+                self._select(node)
         self.items = _needed(_in_order(self.items), {base(node) for node in outputs})
 
     def concrete(self, node: Node) -> tuple[int, ...]:
@@ -154,7 +153,7 @@ class Selection:
 
     # One node ------------------------------------------------------------------------------------------
 
-    def _select(self, node: Node, present: set[Node]) -> None:
+    def _select(self, node: Node) -> None:
         if is_source(node) or constant_value(node) is not None:
             return
         if node in self._products:
@@ -167,13 +166,13 @@ class Selection:
             row = self.is_row(node) and all(self._broadcasts_by_row(x, node) for x in node.inputs)
             self._add("map", node, row)
         elif name == "softmax_cross_entropy":
-            A = self._softmax_beside(node, present)
+            A = self._softmax_beside(node)
             outputs = (node,) if A is None else (node, A)
             row = self.is_row(node) and all(map(self.is_row, node.inputs))
             frame = (self.concrete(node.inputs[0])[0], 1)
             self.items.append(Item(name, outputs, tuple(map(base, node.inputs)), row, frame, sources=node.inputs))
         elif name in ("softmax", "log_softmax"):
-            if any(self._softmax_beside(m, present) is node for m in present):
+            if any(self._softmax_beside(m) is node for m in self._nodes):
                 return
             shape = self.concrete(node)
             row = self.is_row(node) and node.ndim > 1
@@ -186,12 +185,12 @@ class Selection:
         else:
             self._add_other(node)
 
-    def _softmax_beside(self, loss: Node, present: set[Node]) -> Node | None:
+    def _softmax_beside(self, loss: Node) -> Node | None:
         """softmax(Z) for a softmax_cross_entropy(Z, T): one instruction gives both, unless T is made from it."""
         if loss.op.name != "softmax_cross_entropy":
             return None
         Z, T = loss.inputs
-        same = (m for m in present if m.op.name == "softmax" and m.inputs == (Z,))
+        same = (m for m in self._nodes if m.op.name == "softmax" and m.inputs == (Z,))
         return next((m for m in same if m not in order([T])), None)
 
     def _add(self, kernel: str, node: Node, row: bool, frame: tuple[int, int] | None = None,
