@@ -98,7 +98,7 @@ class _Prepared:
             code = compiled(self.program, self._isa)
         try:
             code.run(bound, None, _NO_SCALARS, threads)
-        except native.BadIndex as error:
+        except IndexError as error:
             raise bad_index(error) from None
         finally:
             self._idle.append(code)
@@ -133,7 +133,7 @@ def _prepared(nodes: tuple[Node, ...], dtype: str, sizes: Mapping[str, int], isa
     return made
 
 
-def bad_index(error: Any) -> DataError:
+def bad_index(error: IndexError) -> DataError:
     """The NumPy engine's words for a row number or a label that is not there."""
     kernel, position, value, limit = error.args
     what = {"take": "take: row numbers", "one_hot": "one_hot: labels"}.get(kernel, f"{kernel}: row numbers")

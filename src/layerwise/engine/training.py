@@ -116,10 +116,13 @@ class Training(Protocol):
 
     Attributes
     ----------
+    engine : str
+        Its name, with the instruction set where that is chosen when it runs.
     best_cost : float
         The lowest cost so far; set to that of the start before the first run.
     """
 
+    engine: str
     best_cost: float
 
     @property
@@ -183,6 +186,8 @@ class NumpyTraining:
         The values of all that steps change.
     dtype : {"float32", "float64"}
     """
+
+    engine = "numpy"
 
     def __init__(self, step: Step, data: Data, start: Mapping[Node, Array], dtype: str):
         self._step, self._data, self._dtype = step, data, dtype

@@ -72,6 +72,9 @@ class Fit:
         A sentence.
     diverged : bool
         The cost stopped being finite or ran away; ``stop_reason`` says which weights ``params`` are.
+    engine : str
+        What ran the steps: "numpy", or "native" with the instruction set, such as "native avx2". Between
+        instruction sets weights agree to rounding, under one of them to the bit.
     """
 
     network: Network
@@ -80,6 +83,7 @@ class Fit:
     history: History
     stop_reason: str
     diverged: bool = False
+    engine: str = "numpy"
 
     def __repr__(self) -> str:
         return f"<Fit of {self.network!r}: {len(self.history)} epochs. {self.stop_reason}>"

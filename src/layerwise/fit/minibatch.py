@@ -243,4 +243,5 @@ class _Loop:
         """What has been learned so far."""
         values = self._training.values()
         weights = {name: values[node] for name, node in self._graph.graph.parameters.items()}
-        return Fit(self.net, weights, self.rule, History(tuple(self.epochs)), self.stop_reason, self.diverged)
+        history = History(tuple(self.epochs))
+        return Fit(self.net, weights, self.rule, history, self.stop_reason, self.diverged, self._training.engine)
