@@ -12,6 +12,7 @@ void bind_math(nb::module_& m);
 void bind_product(nb::module_& m);
 void bind_pool(nb::module_& m);
 void bind_forward(nb::module_& m);
+void bind_kernels(nb::module_& m);
 
 }  // namespace lw
 
@@ -31,4 +32,5 @@ NB_MODULE(_native, m) {
     bind_product(m);
     bind_pool(m);
     bind_forward(m);
+    bind_kernels(m);
 }
