@@ -14,6 +14,7 @@ void bind_pool(nb::module_& m);
 void bind_forward(nb::module_& m);
 void bind_map(nb::module_& m);
 void bind_kernels(nb::module_& m);
+void bind_random(nb::module_& m);
 
 }  // namespace lw
 
@@ -35,4 +36,5 @@ NB_MODULE(_native, m) {
     bind_forward(m);
     bind_map(m);
     bind_kernels(m);
+    bind_random(m);
 }

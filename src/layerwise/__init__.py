@@ -25,7 +25,7 @@ from layerwise.model.model import Model, load
 from layerwise.network.layers import Dense, Input
 from layerwise.network.network import Network
 from layerwise.network.spec import Activation, Initialiser, Loss
-from layerwise.network.updates import SGD, Momentum, UpdateRule
+from layerwise.network.updates import SGD, Adam, Momentum, UpdateRule
 from layerwise.ops.activations import (
     elu,
     gelu,
@@ -97,6 +97,7 @@ __version__ = "0.1.0"
 __all__ = [
     "SGD",
     "Activation",
+    "Adam",
     "DataError",
     "Dense",
     "DivergenceWarning",

@@ -1,4 +1,4 @@
-"""A hundred steps of training: the same cost at every step as torch.optim.SGD."""
+"""A hundred steps of training: the same cost at every step as torch.optim."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def data():
     return X, np.argmax(X @ rng.normal(size=(4, 3)) + 0.3 * rng.normal(size=(N, 3)), axis=1)
 
 
-def torch_fit(params, X, labels, batches, **options):
+def torch_fit(optimizer, params, X, labels, batches, **options):
     """Costs by epoch, each the average over the samples at the weights of their step; and the final weights."""
     W = {k: torch.tensor(v, requires_grad=True) for k, v in params.items()}
-    optimizer = torch.optim.SGD(W.values(), **options)
+    optimizer = optimizer(W.values(), **options)
     X, labels = torch.tensor(X), torch.tensor(labels)
     costs = []
     for epoch in batches:
@@ -46,20 +46,23 @@ def documented_order(epochs, batch_size):
 
 
 @pytest.mark.parametrize(
-    ("rule", "options"),
+    ("rule", "optimizer", "options"),
     [
-        (lw.SGD(0.5), {"lr": 0.5}),
-        (lw.Momentum(0.1, 0.9), {"lr": 0.1, "momentum": 0.9}),
-        (lw.Momentum(0.2, 0.5), {"lr": 0.2, "momentum": 0.5}),
+        (lw.SGD(0.5), torch.optim.SGD, {"lr": 0.5}),
+        (lw.Momentum(0.1, 0.9), torch.optim.SGD, {"lr": 0.1, "momentum": 0.9}),
+        (lw.Momentum(0.2, 0.5), torch.optim.SGD, {"lr": 0.2, "momentum": 0.5}),
+        (lw.Adam(0.02), torch.optim.Adam, {"lr": 0.02}),
+        (lw.Adam(0.05, 0.5, 0.9, 1e-2), torch.optim.Adam, {"lr": 0.05, "betas": (0.5, 0.9), "eps": 1e-2}),
+        (lw.Adam(0.02, 0.0, 0.99, 0.1), torch.optim.Adam, {"lr": 0.02, "betas": (0.0, 0.99), "eps": 0.1}),
     ],
 )
 @pytest.mark.parametrize(("batch_size", "epochs"), [(None, 100), (16, 25)], ids=["full batch", "minibatch"])
-def test_a_hundred_steps(rule, options, batch_size, epochs):
+def test_a_hundred_steps(rule, optimizer, options, batch_size, epochs):
     X, labels = data()
     net = lw.Network([4, 6, 3], hidden="tanh", output="softmax")
     start = net.initialise(1)
     batches = documented_order(epochs, batch_size) if batch_size else [[np.arange(N)]] * epochs
-    costs, weights = torch_fit(start, X, labels, batches, **options)
+    costs, weights = torch_fit(optimizer, start, X, labels, batches, **options)
     fit = lw.train(net, X, labels, params=start, optimizer=rule, batch_size=batch_size, epochs=epochs, seed=5)
     assert costs[-1] < costs[0] / 2
     # 1e-10: rounding differs in the last bit of each step, and this descent does not amplify it.

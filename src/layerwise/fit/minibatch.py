@@ -270,7 +270,7 @@ class _Loop:
         step, before = self._graph, self.state
         feeds = step.graph.feeds(before.weights, batch.X, batch.Y, batch.weights)
         feeds.update((step.slots[k], a) for k, a in before.slots.items())
-        feeds.update((step.hyperparameters[k], v) for k, v in self.rule.hyperparameters.items())
+        feeds.update((step.scalars[k], v) for k, v in self.rule.scalars(before.step + 1).items())
         cost, *after = self._runner.run(feeds)
         n = len(before.weights)
         if not math.isfinite(cost):

@@ -115,8 +115,8 @@ class StepGraph:
     Parameters
     ----------
     graph : CostGraph
-    hyperparameters : dict of str to Node, ()
-        Learning rate and the like: fed, so that they may change from step to step.
+    scalars : dict of str to Node, ()
+        Learning rate and the like: `UpdateRule.scalars`, fed at every step with its values there.
     slots : dict of (parameter, slot) to Node
         What the update rule remembers, such as velocities.
     cost : Node
@@ -125,7 +125,7 @@ class StepGraph:
     """
 
     graph: CostGraph
-    hyperparameters: dict[str, Node]
+    scalars: dict[str, Node]
     slots: dict[tuple[str, str], Node]
     cost: Node
     parameters: dict[str, Node]
@@ -139,14 +139,14 @@ class StepGraph:
 
 def step_graph(graph: CostGraph, rule: UpdateRule) -> StepGraph:
     """The training step of a cost graph under an update rule."""
-    hyperparameters = {name: input(name, ()) for name in rule.hyperparameters}
+    scalars = {name: input(name, ()) for name in rule.scalars(1)}
     grads = gradient(graph.cost, list(graph.parameters.values()))
     slots: dict[tuple[str, str], Node] = {}
     new_slots: dict[tuple[str, str], Node] = {}
     parameters: dict[str, Node] = {}
     for (name, W), g in zip(graph.parameters.items(), grads, strict=True):
         own = {slot: parameter(f"{slot} of {name}", W.shape) for slot in rule.slots}
-        parameters[name], *after = rule.step(W, g, *own.values(), **hyperparameters)
+        parameters[name], *after = rule.step(W, g, *own.values(), **scalars)
         for (slot, node), new in zip(own.items(), after, strict=True):
             slots[name, slot], new_slots[name, slot] = node, new
-    return StepGraph(graph, hyperparameters, slots, graph.cost, parameters, new_slots)
+    return StepGraph(graph, scalars, slots, graph.cost, parameters, new_slots)
