@@ -15,6 +15,8 @@ void bind_forward(nb::module_& m);
 void bind_map(nb::module_& m);
 void bind_kernels(nb::module_& m);
 void bind_random(nb::module_& m);
+void bind_gather(nb::module_& m);
+void bind_program(nb::module_& m);
 
 }  // namespace lw
 
@@ -37,4 +39,6 @@ NB_MODULE(_native, m) {
     bind_map(m);
     bind_kernels(m);
     bind_random(m);
+    bind_gather(m);
+    bind_program(m);
 }

@@ -26,6 +26,21 @@ template <class T>
 struct Loaded;
 }
 
+struct Source;  // gather.h
+
+// The rows of this run, for gather: rows[i] of each source, or first + i where rows is null.
+struct GatherContext {
+    const Source* sources;
+    const std::int64_t* rows;
+    std::int64_t first;
+};
+
+// What is asked of a source of gather.
+struct SourceUse {
+    bool used = false, integer = false;
+    std::size_t columns = 0;
+};
+
 // What is asked of a bound array.
 struct BoundArray {
     bool used = false, integer = false, written = false;
@@ -55,7 +70,8 @@ public:
     std::size_t state_bytes() const;
     std::size_t arena_bytes() const;
     std::size_t scalars() const;
-    std::size_t sources() const;
+    const std::vector<SourceUse>& sources() const;
+    std::size_t gathered_rows() const;  // of each source in a run; 0 where there is no gather
     double nanoseconds() const;  // of a run on one thread, roughly
 
     // One run at a time: std::runtime_error where another one is under way, also in this thread.
@@ -74,8 +90,9 @@ public:
     // when it is first called or the number changes.
     void bind(void* const* bound, void* state, int threads);
 
-    // Runs once; allocates nothing. Throws BadIndexError.
-    void run(const double* scalars);
+    // Runs once; allocates nothing. The context may be null where nothing is gathered, and its rows are not checked.
+    // Throws BadIndexError.
+    void run(const double* scalars, const GatherContext* gather);
 
 private:
     std::unique_ptr<program::Loaded<T>> loaded_;

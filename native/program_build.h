@@ -23,19 +23,18 @@ struct Access {
     bool written;
 };
 
-// What a program owns besides its steps; addresses of its parts are kept in steps.
+// What a program owns besides its steps, which keep addresses of these.
 template <class T>
 struct MapTable {
     MapCode<T> code;
     std::vector<MapMode> modes;
     std::vector<std::uint16_t> results;
     std::vector<MapOp> ops;
-    bool flat;  // nothing is broadcast along rows or columns, and no row has a gap
 };
 
 struct CopyTable {
     std::vector<CopyDim> dims;  // the first one runs over rows
-    std::ptrdiff_t out, x;
+    std::ptrdiff_t out, x;      // where it begins
 };
 
 struct ContractTable {
@@ -50,23 +49,18 @@ struct Tables {
     std::vector<std::unique_ptr<ContractTable>> contracts;
 };
 
-// What is asked of the sources of gather, and how much a job is worth.
-struct SourceUse {
-    bool used = false, integer = false;
-    std::size_t columns = 0;
+struct Gathers {
+    std::vector<SourceUse> sources;
+    std::size_t rows = 0;
+    bool used = false;
 };
 
+// How much a job is worth.
 struct JobFacts {
     double nanoseconds = 0;     // on one thread, roughly
     std::size_t row_bytes = 0;  // of a row in all operands that are taken row by row
     bool products = false;      // a register tile of rows pays
     bool turned = false;        // has an AᵀD
-};
-
-struct Gathers {
-    std::vector<SourceUse> sources;
-    std::size_t rows = 0;
-    bool used = false;
 };
 
 // One instruction on its way to a step.

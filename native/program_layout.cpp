@@ -7,12 +7,18 @@ namespace lw::program {
 namespace {
 
 template <class T>
+bool run_nothing(const Step<T>&, const Tile&, Share<T>&) {
+    return true;
+}
+
+// E: the elements, real or integer.
+template <class E, class T>
 bool run_copy(const Step<T>& s, const Tile& t, Share<T>& share) {
     const auto& copy = *static_cast<const CopyTable*>(s.table);
     CopyDim dims[max_dims];
     std::copy(copy.dims.begin(), copy.dims.end(), dims);
     dims[0].size = t.rows;
-    strided_copy(operand<T>(s, 0, t, share) + copy.out, operand<const T>(s, 1, t, share) + copy.x, dims,
+    strided_copy(operand<E>(s, 0, t, share) + copy.out, operand<const E>(s, 1, t, share) + copy.x, dims,
                  static_cast<int>(copy.dims.size()));
     return true;
 }
@@ -25,10 +31,10 @@ bool run_fill(const Step<T>& s, const Tile& t, Share<T>& share) {
     return true;
 }
 
-template <class T>
+template <class E, class T>
 bool run_take(const Step<T>& s, const Tile& t, Share<T>& share) {
     BadIndex bad;
-    return take(operand<T>(s, 0, t, share), s.operands[0].stride, operand<const T>(s, 1, t, share),
+    return take(operand<E>(s, 0, t, share), s.operands[0].stride, operand<const E>(s, 1, t, share),
                 s.operands[1].stride, s.n[0], s.columns, operand<const std::int64_t>(s, 2, t, share),
                 s.operands[2].stride, t.rows, &bad) ||
            bad_index(s, share, bad, t.row);
@@ -112,6 +118,7 @@ void build_copy(Builder<T>& b) {
     const std::size_t dims = dim_count(b, 3, 3, max_dims - 1);
     const Value &out = b.value(0), &x = b.value(1);
     const bool same_row = x.rows == 1 && b.job.rows != 1;
+    b.want(out.integer == x.integer, "out and x must both be real or both integer");
     b.tables.copies.push_back(std::make_unique<CopyTable>());
     CopyTable& table = *b.tables.copies.back();
     table.out = signed_number(b, 0);
@@ -132,10 +139,9 @@ void build_copy(Builder<T>& b) {
     b.want(entries <= out.columns, entries, " entries to copy into ", out.columns, " columns");
     b.want(entries == 0 || out_span.inside(out.columns), "the copy leaves the ", out.columns, " columns of out");
     b.want(entries == 0 || x_span.inside(x.columns), "the copy leaves the ", x.columns, " columns of x");
-    if (entries == 0) table.out = table.x = 0;
     b.add(0, true, Reach::row);
     b.add(1, false, same_row ? Reach::whole : Reach::row);
-    b.step.run = run_copy<T>;
+    b.step.run = entries == 0 ? run_nothing<T> : out.integer ? run_copy<std::int64_t, T> : run_copy<T, T>;
     b.step.table = &table;
     b.cost(static_cast<double>(entries) * static_cast<double>(b.job.rows) * sizeof(T) / 8);
 }
@@ -155,10 +161,11 @@ void build_take(Builder<T>& b) {
     b.want_shape(0, b.job.rows, columns);
     b.want_shape(1, b.value(1).rows, columns);
     b.want_shape(2, b.job.rows, 1);
+    b.want(b.value(0).integer == b.value(1).integer, "out and table must both be real or both integer");
     b.add(0, true, Reach::row);
     b.add(1, false, Reach::whole);
     b.add(2, false, Reach::row);
-    b.step.run = run_take<T>;
+    b.step.run = b.value(0).integer ? run_take<std::int64_t, T> : run_take<T, T>;
     b.step.columns = columns;
     b.step.n[0] = b.value(1).rows;
     b.cost(b.elements(0) * sizeof(T) / 5);
@@ -222,7 +229,10 @@ void build_contract(Builder<T>& b) {
         b.want(!met || spans[k].inside(v.columns), "the dims leave the ", v.columns, " columns of ", b.name(k));
         b.add(k, k == 0, row ? Reach::row : Reach::whole);
     }
-    b.step.run = run_contract<T>;
+    if (work == 0) {
+        for (ContractDim& d : table.dims) d.a = d.b = 0;  // were not compared with anything
+    }
+    b.step.run = entries == 0 ? run_nothing<T> : run_contract<T>;
     b.step.table = &table;
     b.step.n[0] = by_rows[1];
     b.step.n[1] = by_rows[2];

@@ -19,6 +19,8 @@ std::vector<BoundArray> bound_arrays(const Listing& listing) {
     return arrays;
 }
 
+bool indexes(Kernel kernel) { return kernel == Kernel::Take || kernel == Kernel::OneHot || kernel == Kernel::Scatter; }
+
 // The operands of instructions follow one another; `first` says where each one's accesses begin.
 template <class T>
 void build_stage(Loaded<T>& program, std::size_t stage, std::vector<Access>& accesses,
@@ -39,6 +41,8 @@ void build_stage(Loaded<T>& program, std::size_t stage, std::vector<Access>& acc
             b.step.number = static_cast<std::uint32_t>(i);
             program.steps.push_back(b.step);
             program.operands.insert(program.operands.end(), b.operands.begin(), b.operands.end());
+            program.first_operand.push_back(program.operands.size());
+            program.indexed |= indexes(instruction.kernel);
             accesses.insert(accesses.end(), b.accesses.begin(), b.accesses.end());
             first.push_back(accesses.size());
         }
@@ -51,22 +55,17 @@ void build_stage(Loaded<T>& program, std::size_t stage, std::vector<Access>& acc
 
 template <class T>
 Loaded<T> load(std::span<const std::int64_t> words, std::span<const double> numbers, Isa isa) {
-    Listing listing = decode(words, numbers, sizeof(T));
-    Loaded<T> program{.listing = std::move(listing),
-                      .kernels = {products<T>(isa), row_kernels<T>(isa), maps<T>(isa)},
-                      .tables = {},
-                      .gathers = {}};
+    Loaded<T> program(decode(words, numbers, sizeof(T)), isa);
     program.bound = bound_arrays(program.listing);
     program.gathers.sources.resize(program.listing.sources);
     program.tables.options.assign(program.listing.numbers.begin(), program.listing.numbers.end());
     program.scalars.resize(program.listing.scalars);
     std::vector<Access> accesses;
     std::vector<std::size_t> first{0};
+    program.first_operand.push_back(0);
     for (std::size_t s = 0; s < program.listing.stages.size(); ++s) build_stage(program, s, accesses, first);
-    std::size_t next = 0;
     for (std::size_t i = 0; i < program.steps.size(); ++i) {
-        program.steps[i].operands = program.operands.data() + next;
-        next += program.operand_counts[i];
+        program.steps[i].operands = program.operands.data() + program.first_operand[i];
     }
     return program;
 }

@@ -30,12 +30,19 @@ struct StageTiles {
 
 template <class T>
 struct Loaded {
+    Loaded(Listing l, Isa isa)
+        : listing(std::move(l)),
+          kernels{products<T>(isa), row_kernels<T>(isa), maps<T>(isa), lw::gather<T>(isa),
+                  lw::gather<std::int64_t>(isa)} {}
+
     Listing listing;
     Kernels<T> kernels;
     Tables<T> tables;
     Gathers gathers;
     std::vector<Step<T>> steps;  // of instructions, in their order
     std::vector<Operand> operands;
+    std::vector<std::size_t> first_operand;  // of each instruction; one more at the end
+    bool indexed = false;                    // an instruction may meet a bad index
     std::vector<JobFacts> job_facts;
     std::vector<BoundArray> bound;
 

@@ -14,11 +14,7 @@ bool run_map(const Step<T>& s, const Tile& t, Share<T>& share) {
     for (int i = 0; i < n_in; ++i) {
         inputs[i] = {operand<const T>(s, n_out + i, t, share), s.operands[n_out + i].stride};
     }
-    if (map.flat) {
-        share.kernels->maps.run(map.code, inputs, outputs, 1, t.rows * s.columns);
-    } else {
-        share.kernels->maps.run(map.code, inputs, outputs, t.rows, columns_of(s, t));
-    }
+    share.kernels->maps.run(map.code, inputs, outputs, t.rows, columns_of(s, t));
     return true;
 }
 
@@ -97,7 +93,6 @@ void read_code(Builder<T>& b, MapTable<T>& map) {
     for (std::size_t i = 0; i < outputs; ++i) {
         const std::size_t r = code.next("the register of an output", inputs, registers - 1);
         map.results.push_back(static_cast<std::uint16_t>(r));
-        b.want((results >> r & 1) == 0, "two outputs are register ", r);
         results |= std::uint64_t{1} << r;
     }
     std::uint64_t set = (std::uint64_t{1} << inputs) - 1;
@@ -118,7 +113,6 @@ void build_map(Builder<T>& b) {
     const int outputs = map.code.outputs, all = outputs + map.code.inputs;
     for (int i = 0; i < all; ++i) b.want(b.has(i) && !b.value(i).integer, b.name(i), " must be real");
     const std::size_t rows = b.job.rows, columns = b.value(0).columns;
-    map.flat = !b.job.split_columns;
     double bytes = 0, work = 0;
     for (int i = 0; i < all; ++i) {
         const MapMode mode = i < outputs ? MapMode::full : map.modes[static_cast<std::size_t>(i - outputs)];
@@ -127,7 +121,6 @@ void build_map(Builder<T>& b) {
         b.want_shape(i, by_rows ? rows : 1, by_columns ? columns : 1);
         constexpr Reach reaches[] = {Reach::tile, Reach::column, Reach::row, Reach::whole};
         b.add(i, i < outputs, reaches[static_cast<int>(mode)]);
-        map.flat = map.flat && (mode == MapMode::scalar || (mode == MapMode::full && b.value(i).dense()));
         bytes += b.elements(i) * sizeof(T);
     }
     for (const MapOp& op : map.ops) work += op_time<T>(op.kernel);

@@ -6,15 +6,13 @@
 #include <memory>
 #include <vector>
 
+#include "gather.h"
 #include "layout.h"
 #include "map.h"
 #include "product.h"
+#include "program.h"
 #include "program_listing.h"
 #include "rows.h"
-
-namespace lw {
-struct GatherContext;
-}
 
 namespace lw::program {
 
@@ -41,6 +39,8 @@ struct Kernels {
     const Products<T>& products;
     const RowKernels<T>& rows;
     const Maps<T>& maps;
+    const Gather<T>& gather;
+    const Gather<std::int64_t>& gather_integers;
 };
 
 // What one share of a stage works with. A share runs on one thread at a time.
@@ -49,7 +49,7 @@ struct alignas(64) Share {
     std::vector<char*> bases;
     T* workspace = nullptr;  // of t_multiply
     const Kernels<T>* kernels = nullptr;
-    const GatherContext* gather = nullptr;
+    const GatherContext* gather = nullptr;  // of this run
     std::uint32_t bad_step = no_step;  // the first step, in program order, that met a bad index
     BadIndex bad{};
 
