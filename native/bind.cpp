@@ -12,7 +12,11 @@ void bind_math(nb::module_& m);
 void bind_product(nb::module_& m);
 void bind_pool(nb::module_& m);
 void bind_forward(nb::module_& m);
+void bind_map(nb::module_& m);
+void bind_kernels(nb::module_& m);
 void bind_random(nb::module_& m);
+void bind_gather(nb::module_& m);
+void bind_program(nb::module_& m);
 
 }  // namespace lw
 
@@ -32,5 +36,9 @@ NB_MODULE(_native, m) {
     bind_product(m);
     bind_pool(m);
     bind_forward(m);
+    bind_map(m);
+    bind_kernels(m);
     bind_random(m);
+    bind_gather(m);
+    bind_program(m);
 }

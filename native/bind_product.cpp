@@ -164,9 +164,11 @@ nb::object t_matmul(const Array& a, const Array& b, const Name& isa) {
 // Rows of a matrix that may lie apart.
 using Rows = nb::ndarray<nb::ro, nb::ndim<2>, nb::device::cpu>;
 using Output = nb::ndarray<nb::ndim<2>, nb::device::cpu>;
+using Vector1 = nb::ndarray<nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Cuts = std::vector<std::size_t>;
 
 std::size_t leading(const auto& x, const char* name) {
+    if (x.size() == 0) return x.shape(1);  // whatever its strides
     const bool fits = x.stride(1) == 1 || x.shape(1) <= 1;
     if (!fits || (x.shape(0) > 1 && x.stride(0) < static_cast<std::int64_t>(x.shape(1)))) {
         throw nb::value_error((std::string(name) + " must have its columns side by side.").c_str());
@@ -179,9 +181,51 @@ void check_cuts(const Cuts& cuts, std::size_t end, const char* name) {
     throw nb::value_error((std::string(name) + " must rise, and end at " + std::to_string(end) + " or before.").c_str());
 }
 
+#define LW_CASE(name, slope) \
+    if (s == #name) return Epilogue::name;
+
+Epilogue epilogue_of(const std::string& s) {
+    if (s == "none") return Epilogue::none;
+    if (s == "bias") return Epilogue::bias;
+    if (s == "bias_relu") return Epilogue::bias_relu;
+    LW_SLOPES(LW_CASE)
+    throw nb::value_error(("no epilogue " + s + ".").c_str());
+}
+#undef LW_CASE
+
+// What an epilogue reads: `bias` (N,), or `other` (M, N).
+struct Operands {
+    Epilogue epilogue;
+    const void *bias = nullptr, *other = nullptr;
+    std::size_t ldo = 0;
+};
+
+Operands operands_of(const std::string& name, const std::optional<Rows>& bias, const std::optional<Rows>& other,
+                     const Output& c) {
+    Operands result{epilogue_of(name)};
+    const bool wants_bias = result.epilogue == Epilogue::bias || result.epilogue == Epilogue::bias_relu;
+    if (wants_bias != bias.has_value() || (result.epilogue != Epilogue::none && !wants_bias) != other.has_value()) {
+        throw nb::value_error((name + " wants another operand.").c_str());
+    }
+    if (bias) {
+        if (bias->dtype() != c.dtype() || bias->shape(0) != 1 || bias->shape(1) != c.shape(1)) {
+            throw nb::value_error("bias must be (1, N), of the same dtype.");
+        }
+        result.bias = bias->data();
+    }
+    if (other) {
+        if (other->dtype() != c.dtype() || other->shape(0) != c.shape(0) || other->shape(1) != c.shape(1)) {
+            throw nb::value_error("other must be (M, N), of the same dtype.");
+        }
+        result.other = other->data();
+        result.ldo = leading(*other, "other");
+    }
+    return result;
+}
+
 template <class T>
 void multiply_parts(const std::string& kind, const Rows& a, const Rows& b, Output& c, const Cuts& rows,
-                    const Cuts& columns, Isa isa) {
+                    const Cuts& columns, Isa isa, const Operands& operands) {
     const Products<T>& kernels = products<T>(isa);
     const bool left = kind == "t_matmul", right = kind == "matmul_t";
     if (!left && !right && kind != "matmul") {
@@ -206,10 +250,48 @@ void multiply_parts(const std::string& kind, const Rows& a, const Rows& b, Outpu
                                     workspace.data()});
             } else {
                 kernels.multiply({A, lda, packed.data(), K, N, rows[i], rows[i + 1], columns[j], columns[j + 1],
-                                  nullptr, Epilogue::none, C, ldc});
+                                  static_cast<const T*>(operands.bias), operands.epilogue, C, ldc,
+                                  static_cast<const T*>(operands.other), operands.ldo});
             }
         }
     }
+}
+
+// Packs b between the cuts into `packed`: by "blocks", by blocks of bᵀ ("transposed"), or by "rows".
+template <class T>
+void pack_parts(const std::string& by, const Rows& b, Vector1& packed, const Cuts& cuts, Isa isa) {
+    const Products<T>& kernels = products<T>(isa);
+    const bool transposed = by == "transposed", rows = by == "rows";
+    if (!transposed && !rows && by != "blocks") {
+        throw nb::value_error(("by must be blocks, transposed or rows; got " + by + ".").c_str());
+    }
+    const std::size_t K = b.shape(transposed), N = b.shape(!transposed), ldb = leading(b, "b");
+    check_cuts(cuts, rows ? K : kernels.block_count(N), "cuts");
+    if (packed.shape(0) != kernels.packed_size(K, N)) throw nb::value_error("packed has another size.");
+    const T* const B = static_cast<const T*>(b.data());
+    T* const out = static_cast<T*>(packed.data());
+    for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
+        (rows         ? kernels.pack_range
+         : transposed ? kernels.pack_transposed
+                      : kernels.pack)(B, ldb, K, N, cuts[i], cuts[i + 1], out);
+    }
+}
+
+template <class T>
+void column_sums(const Rows& d, Vector1& sums, const Cuts& cuts, Isa isa) {
+    if (sums.shape(0) != d.shape(1)) throw nb::value_error("sums must have one place for each column of d.");
+    check_cuts(cuts, d.shape(1), "cuts");
+    const std::size_t ldd = leading(d, "d");
+    for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
+        products<T>(isa).column_sums(static_cast<const T*>(d.data()), ldd, d.shape(0), cuts[i], cuts[i + 1],
+                                     static_cast<T*>(sums.data()));
+    }
+}
+
+bool is_double(nb::dlpack::dtype a, nb::dlpack::dtype b) {
+    if (a == b && a == nb::dtype<double>()) return true;
+    if (a == b && a == nb::dtype<float>()) return false;
+    throw nb::type_error("dtypes must be equal, and float32 or float64.");
 }
 
 // Seconds of this thread on a core: what other processes take from the machine does not count.
@@ -319,19 +401,41 @@ void bind_product(nb::module_& m) {
     m.def(
         "multiply_parts",
         [](const std::string& kind, const Rows& a, const Rows& b, Output c, const Cuts& row_cuts,
-           const Cuts& column_cuts, const Name& isa) {
-            if (a.dtype() != b.dtype() || a.dtype() != c.dtype()) throw nb::type_error("dtypes must be equal.");
-            if (a.dtype() == nb::dtype<double>()) {
-                multiply_parts<double>(kind, a, b, c, row_cuts, column_cuts, isa_of(isa));
-            } else if (a.dtype() == nb::dtype<float>()) {
-                multiply_parts<float>(kind, a, b, c, row_cuts, column_cuts, isa_of(isa));
-            } else {
-                throw nb::type_error("dtype must be float32 or float64.");
-            }
+           const Cuts& column_cuts, const Name& isa, const std::string& epilogue, const std::optional<Rows>& bias,
+           const std::optional<Rows>& other) {
+            const Operands operands = operands_of(epilogue, bias, other, c);
+            is_double(a.dtype(), b.dtype());
+            const auto run = is_double(a.dtype(), c.dtype()) ? multiply_parts<double> : multiply_parts<float>;
+            run(kind, a, b, c, row_cuts, column_cuts, isa_of(isa), operands);
         },
         "kind"_a, "a"_a, "b"_a, "c"_a, "row_cuts"_a, "column_cuts"_a, "isa"_a = nb::none(),
+        "epilogue"_a = "none", "bias"_a = nb::none(), "other"_a = nb::none(),
         "The product into c, one call for each rectangle between the cuts, as threads would share it. column_cuts "
-        "count blocks (columns for t_matmul). Rows of a, b and c may lie apart.");
+        "count blocks (columns for t_matmul). Rows of the matrices may lie apart. bias (1, N) and other (M, N) are "
+        "what the epilogue reads; t_matmul has none.");
+    m.def(
+        "pack_parts",
+        [](const std::string& by, const Rows& b, Vector1 packed, const Cuts& cuts, const Name& isa) {
+            const auto run = is_double(b.dtype(), packed.dtype()) ? pack_parts<double> : pack_parts<float>;
+            run(by, b, packed, cuts, isa_of(isa));
+        },
+        "by"_a, "b"_a, "packed"_a, "cuts"_a, "isa"_a = nb::none(),
+        "The packed copy of b, one call for each part between the cuts, which count blocks, or rows of b if by = "
+        "\"rows\"; that of bᵀ if by = \"transposed\".");
+    m.def(
+        "column_sums",
+        [](const Rows& d, Vector1 sums, const Cuts& cuts, const Name& isa) {
+            const auto run = is_double(d.dtype(), sums.dtype()) ? column_sums<double> : column_sums<float>;
+            run(d, sums, cuts, isa_of(isa));
+        },
+        "d"_a, "sums"_a, "cuts"_a, "isa"_a = nb::none(), "1ᵀ · d, one call for each part between the cuts.");
+    m.def(
+        "packed_size",
+        [](std::size_t K, std::size_t N, const std::string& dtype, const Name& isa) {
+            return is_double(dtype) ? products<double>(isa_of(isa)).packed_size(K, N)
+                                    : products<float>(isa_of(isa)).packed_size(K, N);
+        },
+        "K"_a, "N"_a, "dtype"_a, "isa"_a = nb::none(), "Elements of a packed operand (K, N).");
     m.def(
         "product_block", [](const std::string& dtype, const Name& isa) {
             return is_double(dtype) ? products<double>(isa_of(isa)).block : products<float>(isa_of(isa)).block;

@@ -18,9 +18,19 @@
 
 namespace lw {
 
-enum class Epilogue { none = 0, bias = 1, bias_relu = 2 };
+// Epilogues C = (A·B) ⊙ s(a): X(name, s) with a the element of `other` at the same place. For ⊙f' behind ΔWᵀ, with f'
+// written in the activations.
+#define LW_SLOPES(X)                               \
+    X(times_relu_slope, a > T(0) ? T(1) : T(0))    \
+    X(times_tanh_slope, (T(1) - a) * (T(1) + a))   \
+    X(times_sigmoid_slope, a * (T(1) - a))
 
-// C[rows, blocks] = A[rows, :] · B[:, blocks], then the epilogue. A (M, K), C (M, N); lda ≥ K, ldc ≥ N.
+#define LW_NAME(name, slope) name,
+enum class Epilogue { none = 0, bias = 1, bias_relu = 2, LW_SLOPES(LW_NAME) };
+#undef LW_NAME
+
+// C[rows, blocks] = A[rows, :] · B[:, blocks], then the epilogue. A (M, K), C (M, N); lda ≥ K, ldc ≥ N. C holds partial
+// sums on the way, so it overlaps no operand.
 template <class T>
 struct Product {
     const T* A;
@@ -33,6 +43,8 @@ struct Product {
     Epilogue epilogue;
     T* C;
     std::size_t ldc;
+    const T* other = nullptr;  // (M, N), or unused
+    std::size_t ldo = 0;
 };
 
 // C[rows, columns] = A[:, rows]ᵀ · D[:, columns]. A (K, M), D (K, N), C (M, N): the sum runs over the rows of both.
@@ -65,8 +77,13 @@ struct Products {
     // The same of B = Sᵀ, from S (N, K), lds ≥ K.
     void (*pack_transposed)(const T* S, std::size_t lds, std::size_t K, std::size_t N, std::size_t first,
                             std::size_t last, T* packed);
+    // Rows [first_k, last_k) of B in all its blocks, from B (K, N) itself.
+    void (*pack_range)(const T* B, std::size_t ldb, std::size_t K, std::size_t N, std::size_t first_k,
+                       std::size_t last_k, T* packed);
     void (*multiply)(const Product<T>&);
     void (*t_multiply)(const TransposedProduct<T>&);
+    // sums[j] = Σ_k D[k, j] for first ≤ j < last, to the bit 1ᵀ·D. D (K, N), ldd ≥ N; sums (N).
+    void (*column_sums)(const T* D, std::size_t ldd, std::size_t K, std::size_t first, std::size_t last, T* sums);
     // Multiply-adds in registers alone, fma_loop_flops operations per iteration: the peak of a core.
     T (*fma_loop)(std::size_t iterations, T start);
 };

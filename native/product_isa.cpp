@@ -18,6 +18,11 @@ void multiply_with(const Product<T>& p) {
             return run(BiasThen<T, Identity>{out, p.bias, {}});
         case Epilogue::bias_relu:
             return run(BiasThen<T, Relu>{out, p.bias, {}});
+#define LW_CASE(name, slope) \
+        case Epilogue::name: \
+            return run(Times<T, slope_##name>{out, p.other, p.ldo});
+        LW_SLOPES(LW_CASE)
+#undef LW_CASE
     }
 }
 
@@ -80,8 +85,10 @@ constexpr Products<T> table = {
     packed_size<T>,
     pack<T>,
     pack_transposed<T>,
+    pack_range<T>,
     multiply_with<T>,
     t_multiply_with<T>,
+    column_sums<T>,
     fma_loop<T>,
 };
 

@@ -6,6 +6,7 @@
 // says whether it may be repeated for every register of a tile (a few instructions) or takes them from a buffer.
 #pragma once
 
+#include "product.h"
 #include "product_pack.h"
 
 namespace lw::LW_NAMESPACE {
@@ -57,6 +58,27 @@ struct BiasThen {
     Activation activation;
     LW_INLINE void operator()(Vector<T> z, Size row, Size column, int n) const {
         out(activation(z + load_part(bias + column, n)), row, column, n);
+    }
+};
+
+#define LW_DEFINE(name, slope)                     \
+    struct slope_##name {                          \
+        template <class T>                         \
+        LW_INLINE static Vector<T> of(Vector<T> a) { \
+            return slope;                          \
+        }                                          \
+    };
+LW_SLOPES(LW_DEFINE)
+#undef LW_DEFINE
+
+template <class T, class Slope>
+struct Times {
+    static constexpr bool in_place = true;
+    Store<T> out;
+    const T* other;
+    Size ldo;
+    LW_INLINE void operator()(Vector<T> z, Size row, Size column, int n) const {
+        out(z * Slope::template of<T>(load_part(other + row * ldo + column, n)), row, column, n);
     }
 };
 
@@ -217,6 +239,48 @@ void t_multiply(const T* A, Size lda, Size first_row, Size last_row, const T* D,
     } else {
         t_loops<T, false>(D, ldd, first_column, last_column, A, lda, first_row, last_row, K, partial, ldp, workspace,
                           e);
+    }
+}
+
+// Vectors of columns that column_sums takes together: as many chains as hide the latency of an addition.
+constexpr int sum_vectors = 8;
+
+template <class T, int C>
+LW_INLINE void column_sums_of(const T* D, Size ldd, Size K, T* sums, int last_lanes) {
+    constexpr int w = width<T>;
+    Vector<T> total[C];
+    for (Size k = 0; k == 0 || k < K; k += term_block) {
+        Vector<T> sum[C];
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) sum[c] = Vector<T>{};
+        const Size end = K - k < term_block ? K : k + term_block;
+        for (Size i = k; i < end; ++i) {
+#pragma GCC unroll 8
+            for (int c = 0; c < C; ++c) {
+                sum[c] = sum[c] + (c + 1 < C ? load(D + i * ldd + c * w) : load_part(D + i * ldd + c * w, last_lanes));
+            }
+        }
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) total[c] = k == 0 ? sum[c] : total[c] + sum[c];
+    }
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) store_part(sums + c * w, total[c], c + 1 < C ? w : last_lanes);
+}
+
+template <class T, int C>
+LW_INLINE void column_sums_up_to(int vectors, const T* D, Size ldd, Size K, T* sums, int last_lanes) {
+    if (vectors == C) return column_sums_of<T, C>(D, ldd, K, sums, last_lanes);
+    if constexpr (C > 1) column_sums_up_to<T, C - 1>(vectors, D, ldd, K, sums, last_lanes);
+}
+
+template <class T>
+void column_sums(const T* D, Size ldd, Size K, Size first, Size last, T* sums) {
+    constexpr Size w = width<T>;
+    for (Size j = first; j < last; j += sum_vectors * w) {
+        const Size left = last - j;
+        const int vectors = left >= sum_vectors * w ? sum_vectors : static_cast<int>((left + w - 1) / w);
+        const Size lanes = left - (static_cast<Size>(vectors) - 1) * w;
+        column_sums_up_to<T, sum_vectors>(vectors, D + j, ldd, K, sums + j, static_cast<int>(lanes < w ? lanes : w));
     }
 }
 

@@ -58,21 +58,22 @@ void pack_block(const T* B, Size ldb, Size K, const Block& block, T* packed) {
 }
 
 // All blocks of K rows, whole rows at a time: each row is read from end to end, for the prefetcher and the page table.
-// Block j goes to packed + (first column) · stride.
+// Block j goes to packed + (first column) · stride, from its row `to_row` on.
 template <class T>
-void pack_rows(const T* B, Size ldb, Size K, Size N, T* packed, Size stride) {
+void pack_rows(const T* B, Size ldb, Size K, Size N, T* packed, Size stride, Size to_row = 0) {
     const Size full = N / block_width<T>;
     for (Size k = 0; k < K; ++k) {
         const T* const from = B + k * ldb;
         for (Size j = 0; j < full; ++j) {
-            T* const to = packed + (j * stride + k) * block_width<T>;
+            T* const to = packed + (j * stride + to_row + k) * block_width<T>;
 #pragma GCC unroll 4
             for (int c = 0; c < block_width<T>; c += width<T>) store(to + c, load(from + j * block_width<T> + c));
         }
     }
     if (N % block_width<T> != 0) {
         const Block block = block_at<T>(N, full);
-        pack_block(B + block.first, ldb, K, block, packed + block.first * stride);
+        pack_block(B + block.first, ldb, K, block,
+                   packed + block.first * stride + to_row * static_cast<Size>(block.lanes));
     }
 }
 
@@ -83,6 +84,11 @@ void pack(const T* B, Size ldb, Size K, Size N, Size first, Size last, T* packed
         const Block block = block_at<T>(N, j);
         pack_block(B + block.first, ldb, K, block, packed + block.first * K);
     }
+}
+
+template <class T>
+void pack_range(const T* B, Size ldb, Size K, Size N, Size first_k, Size last_k, T* packed) {
+    pack_rows(B + first_k * ldb, ldb, last_k - first_k, N, packed, K, first_k);
 }
 
 // Rows become columns: the rows i and i + w/2 interleaved, log2 w times over.

@@ -40,16 +40,16 @@ def same_bits(x, y):
     return x.shape == y.shape and x.tobytes() == y.tobytes()
 
 
-def assert_within_theory(C, A, B, extra=0):
-    """|C - AB| ≤ γ |A||B| (Higham, Accuracy and Stability, section 3.1).
+def assert_within_theory(C, A, B, extra=0, factor=1):
+    """|C - AB ⊙ factor| ≤ γ |A||B| ⊙ |factor| (Higham, Accuracy and Stability, section 3.1).
 
     The longest way of a term: a product, a chain of CHAIN sums, one sum for each block of terms.
     """
     K = A.shape[1]
     u = np.finfo(A.dtype).eps / 2
     n = 1 + min(K, CHAIN) + -(-K // CHAIN) + extra
-    exact = A.astype(np.longdouble) @ B.astype(np.longdouble)
-    scale = np.abs(A).astype(np.longdouble) @ np.abs(B).astype(np.longdouble)
+    exact = A.astype(np.longdouble) @ B.astype(np.longdouble) * factor
+    scale = np.abs(A).astype(np.longdouble) @ np.abs(B).astype(np.longdouble) * np.abs(factor)
     assert C.dtype == A.dtype
     assert C.shape == exact.shape
     assert np.all(np.abs(C - exact) <= n * u / (1 - n * u) * scale)
@@ -207,6 +207,159 @@ def test_alignment_and_strides_do_not_matter(isa, dtype, kind, shift):
     columns = [0, 70] if left else [0, -(-70 // native.product_block(np.dtype(dtype).name, isa))]
     native.multiply_parts(kind, moved(A.T if left else A), moved(B.T if right else B), C, [0, 50], columns, isa)
     assert same_bits(C.copy(), whole)
+
+
+# Epilogues -------------------------------------------------------------------------------------------
+
+SLOPES = {  # of the activation a, with the roundings of s(a) and of its product with A·B
+    "times_relu_slope": (lambda a: (a > 0).astype(a.dtype), 1),
+    "times_tanh_slope": (lambda a: (1 - a) * (1 + a), 4),
+    "times_sigmoid_slope": (lambda a: a * (1 - a), 3),
+}
+AWKWARD = [1, 7, 8, 9, 15, 16, 17, 31, 33, 100]
+
+
+def guarded(M, N, dtype):
+    """Space filled with a mark, and the (M, N) inside it."""
+    space = np.full((M + 2, N + 9), 12345, dtype)
+    return space, space[1:-1, 4:-5]
+
+
+def blocks_of(N, dtype, isa):
+    return -(-N // native.product_block(np.dtype(dtype).name, isa))
+
+
+def multiply_slope(kind, A, B, a, name, isa, rows=None):
+    """(A·B) ⊙ s(a), the other elements of the space untouched."""
+    M, N = a.shape
+    space, C = guarded(M, N, dtype=A.dtype)
+    right = np.ascontiguousarray(B.T) if kind == "matmul_t" else B
+    native.multiply_parts(
+        kind, A, right, C, rows or [0, M], [0, blocks_of(N, A.dtype, isa)], isa, epilogue=name, other=a
+    )
+    result = C.copy()
+    C[:] = 12345
+    assert np.all(space == 12345)
+    return result
+
+
+@isas
+@dtypes
+@pytest.mark.parametrize("name", SLOPES)
+@pytest.mark.parametrize("kind", ["matmul", "matmul_t"])
+@given(M=st.sampled_from(AWKWARD), K=st.sampled_from([*AWKWARD, 600]), N=st.sampled_from(AWKWARD))
+@example(M=97, K=1030, N=130)
+@example(M=5, K=0, N=70)
+def test_slopes(isa, dtype, name, kind, M, K, N):
+    slope, roundings = SLOPES[name]
+    A, B, a = random((M, K), dtype), random((K, N), dtype, 1), random((M, N), dtype, 2)
+    a[0, 0] = 0
+    C = multiply_slope(kind, A, B, a, name, isa)
+    assert_within_theory(C, A, B, roundings, slope(a.astype(np.longdouble)))
+    assert same_bits(C, product(kind, A, B, isa) * slope(a))
+    spread = np.full((M, N + 3), np.nan, dtype)
+    spread[:, :N] = a
+    assert same_bits(multiply_slope(kind, A, B, spread[:, :N], name, isa, [0, M // 3, M // 2, M]), C)
+
+
+@isas
+@dtypes
+def test_slopes_at_infinity_and_nan_are_products(isa, dtype):
+    A = np.array([[np.inf], [-np.inf], [np.nan], [-1], [2]], dtype)
+    a = np.tile(np.array([-1, 0, 1, np.nan, np.inf], dtype), (5, 1))
+    with np.errstate(invalid="ignore"):
+        for name, (slope, _) in SLOPES.items():
+            C = multiply_slope("matmul", A, np.ones((1, 5), dtype), a, name, isa)
+            np.testing.assert_array_equal(C, A * slope(a))
+
+
+@isas
+@dtypes
+@pytest.mark.parametrize("name", ["bias", "bias_relu"])
+@given(M=st.sampled_from(AWKWARD), N=st.sampled_from(AWKWARD))
+def test_bias_epilogues_write_their_part_only(isa, dtype, name, M, N):
+    A, B, b = random((M, 30), dtype), random((30, N), dtype, 1), random((1, N), dtype, 2)
+    expected = product("matmul", A, B, isa) + b
+    space, C = guarded(M, N, dtype)
+    native.multiply_parts("matmul", A, B, C, [0, M], [0, blocks_of(N, dtype, isa)], isa, epilogue=name, bias=b)
+    assert same_bits(C.copy(), np.maximum(expected, 0) if name == "bias_relu" else expected)
+    C[:] = 12345
+    assert np.all(space == 12345)
+
+
+# Packing ---------------------------------------------------------------------------------------------
+
+
+def packed(B, isa):
+    """The packed copy by its definition: blocks of columns, the last one filled with zeros."""
+    K, N = B.shape
+    name = B.dtype.name
+    block, size = native.product_block(name, isa), native.packed_size(K, N, name, isa)
+    wide = np.zeros((K, size // K), B.dtype)
+    wide[:, :N] = B
+    return np.concatenate([wide[:, j : j + block].ravel() for j in range(0, N, block)])
+
+
+@isas
+@dtypes
+@pytest.mark.parametrize("by", ["blocks", "transposed", "rows"])
+@given(K=st.sampled_from(AWKWARD), N=st.sampled_from([*AWKWARD, 130]))
+def test_packing_whole_and_in_parts(isa, dtype, K, N, by):
+    B = random((K, N), dtype)
+    expected = packed(B, isa)
+    source = np.full((N, K + 3) if by == "transposed" else (K, N + 3), np.nan, dtype)
+    source = source[:, :K] if by == "transposed" else source[:, :N]
+    source[:] = B.T if by == "transposed" else B
+    end = K if by == "rows" else blocks_of(N, dtype, isa)
+    for cuts in ([0, end], range(end + 1), [0, end // 3, end // 2, end]):
+        space = np.full(len(expected) + 40, 12345, dtype)
+        native.pack_parts(by, source, space[17:-23], list(cuts), isa)
+        assert same_bits(space[17:-23], expected)
+        assert np.all(space[:17] == 12345)
+        assert np.all(space[-23:] == 12345)
+
+
+@isas
+@dtypes
+@pytest.mark.parametrize("by", ["blocks", "transposed", "rows"])
+def test_packing_a_part_leaves_the_rest(isa, dtype, by):
+    B = random((200, 320), dtype)  # whole blocks: no filling
+    whole = packed(B, isa)
+    rows, columns = (x.astype(dtype) for x in np.indices(B.shape))
+    place = packed(rows if by == "rows" else columns, isa)
+    first, last = (30, 64) if by == "rows" else (1, 3)
+    size = 1 if by == "rows" else native.product_block(np.dtype(dtype).name, isa)
+    result = np.full_like(whole, 12345)
+    native.pack_parts(by, B.T.copy() if by == "transposed" else B, result, [first, last], isa)
+    inside = (place >= first * size) & (place < last * size)
+    assert same_bits(result, np.where(inside, whole, dtype(12345)))
+
+
+# Sums of columns -------------------------------------------------------------------------------------
+
+
+@isas
+@dtypes
+@given(K=st.sampled_from([0, 1, 2, 9, 33, 511, 512, 513, 1100]), N=st.sampled_from([*AWKWARD, 65, 300]))
+def test_column_sums(isa, dtype, K, N):
+    D = np.full((K, N + 5), np.nan, dtype)[:, :N]
+    D[:] = random((K, N), dtype)
+    ones = np.ones((1, K), dtype)
+    space = np.full(N + 40, 12345, dtype)
+    sums = space[17:-23]
+    native.column_sums(D, sums, [0, N], isa)
+    assert_within_theory(sums[None], ones, D)
+    expected = np.zeros(N, dtype)
+    for k in range(0, K, CHAIN):  # cumsum adds one by one
+        expected = expected + np.cumsum(D[k : k + CHAIN], axis=0)[-1]
+    assert same_bits(sums, expected)
+    assert same_bits(sums[None], native.matmul(ones, D.copy(), isa=isa))
+    assert np.all(space[:17] == 12345)
+    assert np.all(space[-23:] == 12345)
+    in_parts = np.full(N, 12345, dtype)
+    native.column_sums(D, in_parts, [N // 5, N // 3, N // 2, N - N // 7], isa)
+    expected[: N // 5] = expected[N - N // 7 :] = 12345
+    assert same_bits(in_parts, expected)
 
 
 # Bad input -------------------------------------------------------------------------------------------

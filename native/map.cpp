@@ -1,0 +1,57 @@
+#include "map.h"
+
+namespace lw {
+namespace {
+
+struct Facts {
+    const char* name;
+    int arity, options;
+};
+
+constexpr Facts facts[] = {
+#define LW_UNARY(name, Name, options) {#name, 1, options},
+#define LW_BINARY(name, Name) {#name, 2, 0},
+#define LW_TERNARY(name, Name) {#name, 3, 0},
+#include "kernels.def"
+};
+
+}  // namespace
+
+int map_kernel_count() { return static_cast<int>(sizeof facts / sizeof *facts); }
+const char* map_kernel_name(int kernel) { return facts[kernel].name; }
+int map_kernel_arity(int kernel) { return facts[kernel].arity; }
+int map_kernel_options(int kernel) { return facts[kernel].options; }
+
+#define LW_DECLARE(ISA)                  \
+    namespace isa_##ISA {                \
+    extern const Maps<float> maps_f32;   \
+    extern const Maps<double> maps_f64;  \
+    }
+
+LW_DECLARE(baseline)
+#if defined(LW_X86)
+LW_DECLARE(avx2)
+LW_DECLARE(avx512)
+#endif
+
+template <>
+const Maps<float>& maps<float>(Isa isa) {
+#if defined(LW_X86)
+    if (isa == Isa::avx512) return isa_avx512::maps_f32;
+    if (isa == Isa::avx2) return isa_avx2::maps_f32;
+#endif
+    (void)isa;
+    return isa_baseline::maps_f32;
+}
+
+template <>
+const Maps<double>& maps<double>(Isa isa) {
+#if defined(LW_X86)
+    if (isa == Isa::avx512) return isa_avx512::maps_f64;
+    if (isa == Isa::avx2) return isa_avx2::maps_f64;
+#endif
+    (void)isa;
+    return isa_baseline::maps_f64;
+}
+
+}  // namespace lw

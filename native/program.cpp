@@ -1,0 +1,151 @@
+#include "program.h"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+
+#include "pool.h"
+#include "program_loaded.h"
+
+namespace lw {
+
+using program::Loaded;
+using program::Share;
+using program::StageTiles;
+using program::Step;
+using program::Tile;
+
+namespace {
+
+template <class T>
+void run_tile(const Loaded<T>& p, const Tile& tile, Share<T>& share) {
+    const program::Job& job = p.listing.jobs[tile.job];
+    for (std::size_t i = job.first; i < job.last; ++i) {
+        const Step<T>& step = p.steps[i];
+        if (!step.run(step, tile, share)) return;
+    }
+}
+
+template <class T>
+void run_stage(Loaded<T>& p, const StageTiles& stage) {
+    if (stage.threads <= 1) {
+        for (std::size_t i = stage.first; i < stage.last; ++i) run_tile(p, p.tiles[i], p.shares[0]);
+        return;
+    }
+    std::atomic<std::size_t> next{stage.first};
+    Pool::run(stage.threads, [&](int index, int) {
+        Share<T>& share = p.shares[static_cast<std::size_t>(index)];
+        for (std::size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < stage.last;) {
+            run_tile(p, p.tiles[i], share);
+        }
+    });
+}
+
+// Where an index was bad: the first instruction in program order, and its first position.
+template <class T>
+void report_bad_index(Loaded<T>& p) {
+    Share<T>* first = nullptr;
+    for (Share<T>& share : p.shares) {
+        if (share.bad_step == Share<T>::no_step) continue;
+        if (first == nullptr || share.bad_step < first->bad_step ||
+            (share.bad_step == first->bad_step && share.bad.position < first->bad.position)) {
+            first = &share;
+        }
+    }
+    if (first == nullptr) return;
+    const BadIndexError error(program::facts(p.listing.instructions[first->bad_step].kernel).name, first->bad);
+    for (Share<T>& share : p.shares) share.bad_step = Share<T>::no_step;
+    throw error;
+}
+
+}  // namespace
+
+template <class T>
+Program<T>::Program(std::span<const std::int64_t> words, std::span<const double> numbers, Isa isa)
+    : loaded_(std::make_unique<Loaded<T>>(program::load<T>(words, numbers, isa))) {}
+
+template <class T>
+Program<T>::~Program() = default;
+
+template <class T>
+const std::vector<BoundArray>& Program<T>::bound() const {
+    return loaded_->bound;
+}
+template <class T>
+std::size_t Program<T>::state_bytes() const {
+    return loaded_->listing.state_bytes;
+}
+template <class T>
+std::size_t Program<T>::arena_bytes() const {
+    return loaded_->listing.arena_bytes;
+}
+template <class T>
+std::size_t Program<T>::scalars() const {
+    return loaded_->listing.scalars;
+}
+template <class T>
+const std::vector<SourceUse>& Program<T>::sources() const {
+    return loaded_->gathers.sources;
+}
+template <class T>
+std::size_t Program<T>::gathered_rows() const {
+    return loaded_->gathers.rows;
+}
+template <class T>
+double Program<T>::nanoseconds() const {
+    double sum = 0;
+    for (const program::JobFacts& facts : loaded_->job_facts) sum += facts.nanoseconds;
+    return sum;
+}
+
+template <class T>
+Program<T>::Turn::Turn(Program& program) : program_(program) {
+    if (program.at_work_.exchange(true, std::memory_order_acquire)) {
+        throw std::runtime_error("a program runs one call at a time; this one is at work");
+    }
+}
+
+template <class T>
+Program<T>::Turn::~Turn() {
+    program_.at_work_.store(false, std::memory_order_release);
+}
+
+template <class T>
+void Program<T>::bind(void* const* bound, void* state, int threads) {
+    Loaded<T>& p = *loaded_;
+    if (p.arena.data() == nullptr) {
+        p.arena = program::Memory(p.listing.arena_bytes);
+        std::memset(p.arena.data(), 0, p.listing.arena_bytes);
+    }
+    if (p.threads != threads) program::plan_tiles(p, threads);
+    for (Share<T>& share : p.shares) {
+        share.bases[program::state_base] = static_cast<char*>(state);
+        share.bases[program::arena_base] = p.arena.data();
+        share.bases[program::scalar_base] = reinterpret_cast<char*>(p.scalars.data());
+        for (std::size_t i = 0; i < p.listing.bound; ++i) {
+            share.bases[program::first_bound_base + i] = static_cast<char*>(bound[i]);
+        }
+    }
+}
+
+template <class T>
+void Program<T>::run(const double* scalars, const GatherContext* gather) {
+    Loaded<T>& p = *loaded_;
+    for (Share<T>& share : p.shares) share.gather = gather;
+    for (std::size_t i = 0; i < p.scalars.size(); ++i) p.scalars[i] = static_cast<T>(scalars[i]);
+    for (const StageTiles& stage : p.stages) {
+        run_stage(p, stage);
+        if (p.indexed) report_bad_index(p);
+    }
+}
+
+template class Program<float>;
+template class Program<double>;
+
+std::vector<const char*> program_kernel_names() {
+    std::vector<const char*> names;
+    for (const program::KernelFacts& facts : program::table::kernels) names.push_back(facts.name);
+    return names;
+}
+
+}  // namespace lw

@@ -1,0 +1,76 @@
+#include <algorithm>
+
+#include "program_loaded.h"
+
+namespace lw::program {
+namespace {
+
+std::vector<BoundArray> bound_arrays(const Listing& listing) {
+    std::vector<BoundArray> arrays(listing.bound);
+    for (const Value& v : listing.values) {
+        if (v.space != Space::bound) continue;
+        BoundArray& array = arrays[v.offset];
+        want(!array.used || array.integer == v.integer, {}, "bound array ", v.offset, " is real and integer");
+        array.used = true;
+        array.integer = v.integer;
+        array.written |= v.written;
+        array.elements = std::max(array.elements, v.extent());
+    }
+    return arrays;
+}
+
+bool indexes(Kernel kernel) { return kernel == Kernel::Take || kernel == Kernel::OneHot || kernel == Kernel::Scatter; }
+
+// The operands of instructions follow one another; `first` says where each one's accesses begin.
+template <class T>
+void build_stage(Loaded<T>& program, std::size_t stage, std::vector<Access>& accesses,
+                 std::vector<std::size_t>& first) {
+    const Listing& listing = program.listing;
+    const Stage& s = listing.stages[stage];
+    Place place{.stage = static_cast<std::ptrdiff_t>(stage)};
+    for (std::size_t j = s.first; j < s.last; ++j) {
+        const Job& job = listing.jobs[j];
+        place.job = static_cast<std::ptrdiff_t>(j - s.first);
+        JobFacts facts;
+        for (std::size_t i = job.first; i < job.last; ++i) {
+            const Instruction& instruction = listing.instructions[i];
+            place.instruction = static_cast<std::ptrdiff_t>(i - job.first);
+            place.kernel = program::facts(instruction.kernel).name;
+            Builder<T> b(listing, job, instruction, place, program.kernels, program.tables, program.gathers, facts);
+            b.build();
+            b.step.number = static_cast<std::uint32_t>(i);
+            program.steps.push_back(b.step);
+            program.operands.insert(program.operands.end(), b.operands.begin(), b.operands.end());
+            program.first_operand.push_back(program.operands.size());
+            program.indexed |= indexes(instruction.kernel);
+            accesses.insert(accesses.end(), b.accesses.begin(), b.accesses.end());
+            first.push_back(accesses.size());
+        }
+        program.job_facts.push_back(facts);
+    }
+    check_races(listing, stage, accesses, first);
+}
+
+}  // namespace
+
+template <class T>
+Loaded<T> load(std::span<const std::int64_t> words, std::span<const double> numbers, Isa isa) {
+    Loaded<T> program(decode(words, numbers, sizeof(T)), isa);
+    program.bound = bound_arrays(program.listing);
+    program.gathers.sources.resize(program.listing.sources);
+    program.tables.options.assign(program.listing.numbers.begin(), program.listing.numbers.end());
+    program.scalars.resize(program.listing.scalars);
+    std::vector<Access> accesses;
+    std::vector<std::size_t> first{0};
+    program.first_operand.push_back(0);
+    for (std::size_t s = 0; s < program.listing.stages.size(); ++s) build_stage(program, s, accesses, first);
+    for (std::size_t i = 0; i < program.steps.size(); ++i) {
+        program.steps[i].operands = program.operands.data() + program.first_operand[i];
+    }
+    return program;
+}
+
+template Loaded<float> load(std::span<const std::int64_t>, std::span<const double>, Isa);
+template Loaded<double> load(std::span<const std::int64_t>, std::span<const double>, Isa);
+
+}  // namespace lw::program

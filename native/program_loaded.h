@@ -1,0 +1,66 @@
+// A program that has been checked: its steps, and how they are cut into tiles for a number of threads.
+#pragma once
+
+#include <new>
+
+#include "program.h"
+#include "program_build.h"
+
+namespace lw::program {
+
+// Bytes at a multiple of 64.
+class Memory {
+public:
+    Memory() = default;
+    explicit Memory(std::size_t bytes)
+        : data_(static_cast<char*>(::operator new(bytes == 0 ? 1 : bytes, std::align_val_t{64}))) {}
+    char* data() const { return data_.get(); }
+
+private:
+    struct Release {
+        void operator()(char* p) const { ::operator delete(p, std::align_val_t{64}); }
+    };
+    std::unique_ptr<char, Release> data_;
+};
+
+struct StageTiles {
+    int threads;
+    std::size_t first, last;  // tiles
+};
+
+template <class T>
+struct Loaded {
+    Loaded(Listing l, Isa isa)
+        : listing(std::move(l)),
+          kernels{products<T>(isa), row_kernels<T>(isa), maps<T>(isa), lw::gather<T>(isa),
+                  lw::gather<std::int64_t>(isa)} {}
+
+    Listing listing;
+    Kernels<T> kernels;
+    Tables<T> tables;
+    Gathers gathers;
+    std::vector<Step<T>> steps;  // of instructions, in their order
+    std::vector<Operand> operands;
+    std::vector<std::size_t> first_operand;  // of each instruction; one more at the end
+    bool indexed = false;                    // an instruction may meet a bad index
+    std::vector<JobFacts> job_facts;
+    std::vector<BoundArray> bound;
+
+    // For `threads` threads:
+    int threads = 0;
+    std::vector<StageTiles> stages;
+    std::vector<Tile> tiles;
+    std::vector<Share<T>> shares;
+    std::vector<T> scalars;
+    Memory arena, scratch;
+};
+
+// std::invalid_argument where anything is wrong.
+template <class T>
+Loaded<T> load(std::span<const std::int64_t> words, std::span<const double> numbers, Isa isa);
+
+// Cuts all jobs, and gives the shares their local memory.
+template <class T>
+void plan_tiles(Loaded<T>& program, int threads);
+
+}  // namespace lw::program

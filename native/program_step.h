@@ -1,0 +1,95 @@
+// An instruction made ready to run: a function, and for each operand where a tile finds it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "gather.h"
+#include "layout.h"
+#include "map.h"
+#include "product.h"
+#include "program.h"
+#include "program_listing.h"
+#include "rows.h"
+
+namespace lw::program {
+
+// Where operands lie: a share of a stage finds its memory by these numbers.
+enum Base : std::uint32_t { no_base, local_base, state_base, arena_base, scalar_base, first_bound_base };
+
+// base + offset + row_step · (first row of the tile) + column_step · (its first column), in bytes.
+struct Operand {
+    std::uint32_t base = no_base;
+    std::uint32_t value = 0;  // of the listing
+    std::size_t offset = 0;
+    std::size_t row_step = 0, column_step = 0;
+    std::size_t stride = 0;  // elements between rows
+};
+
+struct Tile {
+    std::uint32_t job;
+    std::size_t row, rows;
+    std::size_t column, columns;  // columns 0: all of each instruction
+};
+
+template <class T>
+struct Kernels {
+    const Products<T>& products;
+    const RowKernels<T>& rows;
+    const Maps<T>& maps;
+    const Gather<T>& gather;
+    const Gather<std::int64_t>& gather_integers;
+};
+
+// What one share of a stage works with. A share runs on one thread at a time.
+template <class T>
+struct alignas(64) Share {
+    std::vector<char*> bases;
+    T* workspace = nullptr;  // of t_multiply
+    const Kernels<T>* kernels = nullptr;
+    const GatherContext* gather = nullptr;  // of this run
+    std::uint32_t bad_step = no_step;  // the first step, in program order, that met a bad index
+    BadIndex bad{};
+
+    static constexpr std::uint32_t no_step = ~std::uint32_t{0};
+};
+
+template <class T>
+struct Step {
+    // False when an index was bad; the share says which.
+    using Run = bool (*)(const Step&, const Tile&, Share<T>&);
+
+    Run run = nullptr;
+    const Operand* operands = nullptr;
+    std::size_t columns = 0;  // where a tile has all of them
+    std::size_t n[4] = {};    // what the kernel wants to know: K, N, groups, …
+    const void* table = nullptr;
+    T value = 0;
+    std::uint32_t number = 0;  // in the order of the program
+};
+
+template <class E, class T>
+inline E* operand(const Step<T>& s, int i, const Tile& t, const Share<T>& share) {
+    const Operand& o = s.operands[i];
+    return reinterpret_cast<E*>(share.bases[o.base] + o.offset + t.row * o.row_step + t.column * o.column_step);
+}
+
+template <class T>
+inline std::size_t columns_of(const Step<T>& s, const Tile& t) {
+    return t.columns == 0 ? s.columns : t.columns;
+}
+
+// Keeps the lowest step and position of all tiles of a share, so that what is reported depends on no tile.
+template <class T>
+bool bad_index(const Step<T>& s, Share<T>& share, BadIndex bad, std::size_t before) {
+    bad.position += before;
+    if (s.number < share.bad_step || (s.number == share.bad_step && bad.position < share.bad.position)) {
+        share.bad_step = s.number;
+        share.bad = bad;
+    }
+    return false;
+}
+
+}  // namespace lw::program
