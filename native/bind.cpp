@@ -31,7 +31,9 @@ NB_MODULE(_native, m) {
             }
             return names;
         },
-        "Names of the instruction sets that can run here; the last one is used unless another is asked for.");
+        "Names of the instruction sets that can run here, the narrowest first.");
+    m.def("best_isa", [] { return isa_name(best_isa()); },
+          "The one that is used unless another is asked for: LAYERWISE_ISA, or else the widest.");
     bind_math(m);
     bind_product(m);
     bind_pool(m);

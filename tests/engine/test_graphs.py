@@ -59,7 +59,7 @@ def test_awkward_sizes_of_the_sample_axis_and_of_layers(n, dtype, isa):
     for width in SIZES:
         graph = lw.Network([width, 9, 3], hidden="tanh", output="softmax").graph(labels=True, weighted=True)
         nodes = [graph.cost, graph.losses, graph.output, *lw.gradient(graph.cost, list(graph.parameters.values()))]
-        params = {name: rng.normal(size=node.shape) for name, node in graph.parameters.items()}
+        params = {k: rng.normal(size=W.shape) / 2 / np.sqrt(W.shape[0]) for k, W in graph.parameters.items()}
         feeds = graph.feeds(params, rng.normal(size=(n, width)), rng.integers(0, 3, n), rng.random(n))
         both(nodes, feeds, dtype, 1e-12 if dtype == "float64" else 2e-4, isa)
 
@@ -68,7 +68,7 @@ def test_a_graph_of_one_s_own():
     x, y = lw.input("x", ("N",)), lw.input("y", ("N",))
     b1, b2 = lw.parameter("b1"), lw.parameter("b2")
     residual = y - b1 * (1.0 - lw.exp(-b2 * x))
-    J = lw.jacobian(residual, [b1, b2])
+    J = [lw.jacobian(residual, b) for b in (b1, b2)]
     rng = np.random.default_rng(0)
     feeds = {x: rng.random(50), y: rng.random(50), b1: 2.0, b2: 0.5}
     both([residual, *J, lw.sum(lw.square(residual))], feeds)

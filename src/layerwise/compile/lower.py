@@ -196,7 +196,9 @@ class _Lowering:
         for job in jobs:
             self._place_values(job)
         for job in jobs:
-            stages[job.level].append(self._job(job))
+            made = self._job(job)
+            if made.instructions:
+                stages[job.level].append(made)
         stages += self._copies(kept)
         return Program(
             self._target.item_size,
@@ -216,6 +218,9 @@ class _Lowering:
 
     def _packed(self, rows: int, columns: int, transposed: bool) -> int:
         return self._target.packed_size(*((columns, rows) if transposed else (rows, columns)))
+
+    def _shape_of(self, key: Key) -> tuple[int, ...]:
+        return self.selection.concrete(key.node if isinstance(key, Pack) else key)
 
     # Where values lie ------------------------------------------------------------------------------------
 
@@ -304,7 +309,8 @@ class _Lowering:
     def _job(self, job: Work) -> Job:
         instructions: list[Instruction] = []
         for group in job.groups:
-            instructions += emit.instructions(self, group)
+            if any(math.prod(self._shape_of(key)) for item in group for key in item.outputs):
+                instructions += emit.instructions(self, group)
         instructions += [self._pack(pack) for pack in job.refreshed]
         flags = SPLIT_ROWS
         if not job.row:

@@ -20,8 +20,7 @@ FULL, ROW_VECTOR, COLUMN_VECTOR, SCALAR = range(4)
 
 def normal_form(outputs: Sequence[Node], sizes: Mapping[str, int]) -> list[Node]:
     """Nodes with the values of ``outputs`` for axes of these sizes."""
-    form = _Normal(sizes)
-    return [form.of(node) for node in outputs]
+    return _Normal(sizes).of(outputs)
 
 
 def broadcast_mode(shape: Shape, frame: Shape) -> int | None:
@@ -62,12 +61,16 @@ class _Normal:
         for name in ("sum", "mean", "max", "logsumexp"):
             self._rules[name] = self._reduce
 
-    def of(self, output: Node) -> Node:
-        for node in order([output]):
+    def of(self, outputs: Sequence[Node]) -> list[Node]:
+        for node in order(outputs):
             if node not in self._form:
                 form = self._one(node, tuple(self._form[x] for x in node.inputs))
                 self._form[node] = self._form[form] = form
-        return self._form[output]
+        return [self._form[node] for node in outputs]
+
+    def _again(self, made: Node) -> Node:
+        """The normal form of a node made from normal forms."""
+        return self.of([made])[0]
 
     def _concrete(self, shape: Shape) -> tuple[int, ...]:
         return resolve(shape, self._sizes)
@@ -82,7 +85,7 @@ class _Normal:
             return self._elementwise(node, inputs)
         if node.op.definition is not None and not _is_row_kernel(node):
             expanded = node.op.forward(*inputs, **node.attributes)
-            return self.of(self._repeated(expanded, node.shape))
+            return self._again(self._repeated(expanded, node.shape))
         return node.op(*inputs, **node.attributes) if inputs != node.inputs else node
 
     def _elementwise(self, node: Node, inputs: tuple[Node, ...]) -> Node:
@@ -117,7 +120,7 @@ class _Normal:
         bare = stripped(x)
         if bare is not x and all(d == 1 for d in bare.shape):
             scalar = bare if not bare.shape else OPS["reshape"](bare, shape=())
-            return self._repeated(self.of(scalar), node.shape)
+            return self._repeated(self._again(scalar), node.shape)
         value = constant_value(x)
         if value is not None and all(isinstance(d, int) for d in node.shape):
             return constant(value.reshape(self._concrete(node.shape)))
@@ -151,7 +154,7 @@ class _Normal:
         last = axes == tuple(range(x.ndim - len(axes), x.ndim))
         if not columns and not last:
             others = [a for a in range(x.ndim) if a not in axes]
-            x = self.of(OPS["transpose"](x, axes=(*others, *axes)))
+            x = self._again(OPS["transpose"](x, axes=(*others, *axes)))
             axes = tuple(range(len(others), x.ndim))
         result = op(x, axes=axes, keepdims=False)
         shape = reduced(node.inputs[0].shape, node.attributes["axes"], keepdims)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from layerwise.compile.plan import plan
+from layerwise.engine.native_training import NativeTraining
 from layerwise.engine.programs import NativeRunner
 from layerwise.engine.reference import Runner
 from layerwise.engine.training import Data, NumpyTraining, Step, Training
@@ -48,5 +49,5 @@ def runner(nodes: Sequence[Node], dtype: str, engine: str) -> Computes:
 
 def training(engine: str, step: Step, data: Data, start: Mapping[Node, Array], dtype: str) -> Training:
     """What trains: ``start`` holds the values of all that steps change."""
-    checked_engine(engine)
-    return NumpyTraining(step, data, start, dtype)
+    kind = NumpyTraining if checked_engine(engine) == "numpy" else NativeTraining
+    return kind(step, data, start, dtype)

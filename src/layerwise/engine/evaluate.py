@@ -65,7 +65,7 @@ def evaluate(
     """
     dtype = precision_name(dtype, _DTYPES)
     if engine is None:
-        engine = "numpy"
+        engine = "numpy" if dtype == "complex128" else "native"
     many: Sequence[Any] = nodes if isinstance(nodes, (list, tuple)) else [nodes]
     for node in many:
         require_node(node, "What is evaluated")

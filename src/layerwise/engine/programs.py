@@ -68,6 +68,15 @@ class NativeRunner:
         return prepared.run(arrays, bound, self._threads)
 
 
+def constant_array(node: Node, dtype: np.dtype[Any]) -> Array | None:
+    """The value of a constant as native code reads it; None for every other node."""
+    value = constant_value(node)
+    if value is None:
+        return None
+    with np.errstate(over="ignore"):  # 1e300 is ∞ in float32
+        return np.array(value, np.int64 if node.kind == "integer" else dtype, order="C")
+
+
 class _Prepared:
     """A program with copies of it in native code, one for each thread that runs it at the same time."""
 
@@ -75,12 +84,11 @@ class _Prepared:
         self._nodes, self._dtype, self._isa = nodes, np.dtype(dtype), isa
         self.program = lower(nodes, sizes, target(dtype, isa))
         self._idle: list[Any] = []
-        with np.errstate(over="ignore"):  # 1e300 is ∞ in float32
-            self._constants = {b.node: self._constant(b.node) for b in self.program.bound}
+        self._constants = {b.node: self._constant(b.node) for b in self.program.bound}
 
     def _constant(self, node: Node) -> Array | None:
-        value = constant_value(node)
-        return None if value is None else np.ascontiguousarray(value, np.int64 if node.kind == "integer" else self._dtype)
+        """The value of a constant in the program's precision; None for every other node."""
+        return constant_array(node, self._dtype)
 
     def run(self, arrays: Mapping[Node, Array], sizes: Mapping[str, int], threads: int) -> list[Array]:
         results: dict[Node, Array] = {}
@@ -102,14 +110,15 @@ class _Prepared:
             raise bad_index(error) from None
         finally:
             self._idle.append(code)
-        values = {**arrays, **{n: a for n, a in self._constants.items() if a is not None}, **results}
+        values = {**arrays, **results}
         return [self._result(n, held, values, sizes) for n, held in zip(self._nodes, self.program.outputs, strict=True)]
 
     def _result(self, node: Node, held: Node, values: Mapping[Node, Array], sizes: Mapping[str, int]) -> Array:
-        array = values[held].reshape(resolve(node.shape, sizes))
+        known = self._constant(held)
+        array = (values[held] if known is None else known).reshape(resolve(node.shape, sizes))
         if node.kind == "boolean":
             return array != 0
-        return array.copy() if is_source(held) or constant_value(held) is not None else array
+        return array.copy() if is_source(held) else array
 
 
 _NO_SCALARS = np.empty(0)

@@ -215,7 +215,7 @@ class Network:
             self._ready.setdefault(key, (graph, runner(outputs, dtype, engine)))
         return self._ready[key]
 
-    def forward(self, params: Mapping[str, Any], X: Any, *, engine: str = "numpy") -> Array:
+    def forward(self, params: Mapping[str, Any], X: Any, *, engine: str = "native") -> Array:
         """The outputs A^L of the network.
 
         Parameters
@@ -232,7 +232,7 @@ class Network:
         """
         return self._last_layer(params, X, engine)[0]
 
-    def pre_activation(self, params: Mapping[str, Any], X: Any, *, engine: str = "numpy") -> Array:
+    def pre_activation(self, params: Mapping[str, Any], X: Any, *, engine: str = "native") -> Array:
         """Z^L of the last layer, before its activation; parameters and result as in `forward`."""
         return self._last_layer(params, X, engine)[1]
 
@@ -244,7 +244,7 @@ class Network:
         return np.array(A), np.array(Z)
 
     def cost_and_gradients(
-        self, params: Mapping[str, Any], X: Any, Y: Any, sample_weight: Any = None, *, engine: str = "numpy"
+        self, params: Mapping[str, Any], X: Any, Y: Any, sample_weight: Any = None, *, engine: str = "native"
     ) -> tuple[float, dict[str, Array]]:
         """The cost C and its gradient by every parameter.
 
