@@ -13,6 +13,7 @@ void bind_product(nb::module_& m);
 void bind_pool(nb::module_& m);
 void bind_forward(nb::module_& m);
 void bind_random(nb::module_& m);
+void bind_gather(nb::module_& m);
 
 }  // namespace lw
 
@@ -33,4 +34,5 @@ NB_MODULE(_native, m) {
     bind_pool(m);
     bind_forward(m);
     bind_random(m);
+    bind_gather(m);
 }
