@@ -30,7 +30,7 @@ struct Store {
     T* C;
     Size ldc;
     LW_INLINE void operator()(Vector<T> z, Size row, Size column, int n) const {
-        store_part(C + row * ldc + column, z, n);
+        store_first(C + row * ldc + column, z, n);
     }
 };
 
@@ -57,7 +57,7 @@ struct BiasThen {
     const T* bias;
     Activation activation;
     LW_INLINE void operator()(Vector<T> z, Size row, Size column, int n) const {
-        out(activation(z + load_part(bias + column, n)), row, column, n);
+        out(activation(z + load_first(bias + column, n)), row, column, n);
     }
 };
 
