@@ -17,6 +17,7 @@ void bind_kernels(nb::module_& m);
 void bind_random(nb::module_& m);
 void bind_gather(nb::module_& m);
 void bind_program(nb::module_& m);
+void bind_train(nb::module_& m);
 
 }  // namespace lw
 
@@ -43,4 +44,5 @@ NB_MODULE(_native, m) {
     bind_random(m);
     bind_gather(m);
     bind_program(m);
+    bind_train(m);
 }

@@ -144,7 +144,7 @@ void copy(const Source& source, const std::int64_t* rows, std::int64_t first, st
     if (source.columns > 1 && down < right) {
         by_columns<E>(source, offset, n, out, ldo, !rows && down <= line);
     } else {
-        by_rows<E>(source, offset, n, out, ldo, rows && right <= line);
+        by_rows<E>(source, offset, n, out, ldo, rows && (right <= line || source.columns == 1));
     }
 }
 

@@ -30,7 +30,7 @@ struct Store {
     T* C;
     Size ldc;
     LW_INLINE void operator()(Vector<T> z, Size row, Size column, int n) const {
-        store_part(C + row * ldc + column, z, n);
+        store_first(C + row * ldc + column, z, n);
     }
 };
 
@@ -57,7 +57,7 @@ struct BiasThen {
     const T* bias;
     Activation activation;
     LW_INLINE void operator()(Vector<T> z, Size row, Size column, int n) const {
-        out(activation(z + load_part(bias + column, n)), row, column, n);
+        out(activation(z + load_first(bias + column, n)), row, column, n);
     }
 };
 
@@ -78,7 +78,7 @@ struct Times {
     const T* other;
     Size ldo;
     LW_INLINE void operator()(Vector<T> z, Size row, Size column, int n) const {
-        out(z * Slope::template of<T>(load_part(other + row * ldo + column, n)), row, column, n);
+        out(z * Slope::template of<T>(load_first(other + row * ldo + column, n)), row, column, n);
     }
 };
 
@@ -257,14 +257,14 @@ LW_INLINE void column_sums_of(const T* D, Size ldd, Size K, T* sums, int last_la
         for (Size i = k; i < end; ++i) {
 #pragma GCC unroll 8
             for (int c = 0; c < C; ++c) {
-                sum[c] = sum[c] + (c + 1 < C ? load(D + i * ldd + c * w) : load_part(D + i * ldd + c * w, last_lanes));
+                sum[c] = sum[c] + (c + 1 < C ? load(D + i * ldd + c * w) : load_first(D + i * ldd + c * w, last_lanes));
             }
         }
 #pragma GCC unroll 8
         for (int c = 0; c < C; ++c) total[c] = k == 0 ? sum[c] : total[c] + sum[c];
     }
 #pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) store_part(sums + c * w, total[c], c + 1 < C ? w : last_lanes);
+    for (int c = 0; c < C; ++c) store_first(sums + c * w, total[c], c + 1 < C ? w : last_lanes);
 }
 
 template <class T, int C>

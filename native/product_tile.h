@@ -51,61 +51,6 @@ LW_INLINE Half<double>::Vector fma(Half<double>::Vector a, Half<double>::Vector 
 }
 #endif
 
-#if LW_ISA == 1
-LW_INLINE __m256i first_lanes(const float*, int n) {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-LW_INLINE __m256i first_lanes(const double*, int n) {
-    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
-}
-#endif
-
-// The first n of width elements, 0 < n ≤ width, without touching the others. (load_first and store_first of simd.h
-// call memcpy when n is not a constant.)
-template <class T>
-LW_INLINE Vector<T> load_part(const T* p, int n) {
-    if (n == width<T>) return load(p);
-#if LW_ISA == 2
-    if constexpr (sizeof(T) == 4) {
-        return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p);
-    } else {
-        return _mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << n) - 1), p);
-    }
-#elif LW_ISA == 1
-    if constexpr (sizeof(T) == 4) {
-        return _mm256_maskload_ps(p, first_lanes(p, n));
-    } else {
-        return _mm256_maskload_pd(p, first_lanes(p, n));
-    }
-#else
-    T lanes[width<T>] = {};
-    for (int i = 0; i < n; ++i) lanes[i] = p[i];
-    return load(lanes);
-#endif
-}
-
-template <class T>
-LW_INLINE void store_part(T* p, Vector<T> v, int n) {
-    if (n == width<T>) return store(p, v);
-#if LW_ISA == 2
-    if constexpr (sizeof(T) == 4) {
-        _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), v);
-    } else {
-        _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << n) - 1), v);
-    }
-#elif LW_ISA == 1
-    if constexpr (sizeof(T) == 4) {
-        _mm256_maskstore_ps(p, first_lanes(p, n), v);
-    } else {
-        _mm256_maskstore_pd(p, first_lanes(p, n), v);
-    }
-#else
-    T lanes[width<T>];
-    store(lanes, v);
-    for (int i = 0; i < n; ++i) p[i] = lanes[i];
-#endif
-}
-
 // K terms of a tile: element (r, k) of A at a[r · a_row + k · a_k], row k of B at b + k · b_k.
 template <class T>
 struct Terms {
@@ -236,11 +181,11 @@ __attribute__((noinline)) void finish(const T* buffer, Size stride, int rows, in
             const Size column = p.column + static_cast<Size>(c);
             T* const partial = p.partial + row * p.ldp + column;
             Vector<T> z = load(buffer + static_cast<Size>(r) * stride + c);
-            if (!p.first) z = load_part(partial, n) + z;
+            if (!p.first) z = load_first(partial, n) + z;
             if (p.last) {
                 e(z, row, column, n);
             } else {
-                store_part(partial, z, n);
+                store_first(partial, z, n);
             }
         }
     }

@@ -63,7 +63,7 @@ template <class T>
 LW_INLINE void store_lanes(T* p, const Lanes<T>& x, int n) {
     LW_EACH_LANE_VECTOR {
         const int here = n - i * width<T>;
-        if (here > 0) store_part<T>(p + i * width<T>, x.v[i], here < width<T> ? here : width<T>);
+        if (here > 0) store_first<T>(p + i * width<T>, x.v[i], here < width<T> ? here : width<T>);
     }
 }
 

@@ -120,7 +120,7 @@ constexpr Size row_block = 512;
 template <class T>
 LW_INLINE Vector<T> group_sum(const T* D, Size ldd, Size rows, int count) {
     Vector<T> x[row_group];
-    for (Size i = 0; i < row_group; ++i) x[i] = i < rows ? load_part<T>(D + i * ldd, count) : Vector<T>{};
+    for (Size i = 0; i < row_group; ++i) x[i] = i < rows ? load_first<T>(D + i * ldd, count) : Vector<T>{};
     return ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));
 }
 
@@ -130,8 +130,8 @@ void column_reduce(const T* D, Size ldd, Size K, Size columns, T* out, Reduction
         const int count = columns - j < static_cast<Size>(width<T>) ? static_cast<int>(columns - j) : width<T>;
         if (op == Reduction::max) {
             Vector<T> most = all<T>(-infinity<T>);
-            for (Size k = 0; k < K; ++k) most = larger_or_nan<T>(load_part<T>(D + k * ldd + j, count), most);
-            store_part<T>(out + j, most, count);
+            for (Size k = 0; k < K; ++k) most = larger_or_nan<T>(load_first<T>(D + k * ldd + j, count), most);
+            store_first<T>(out + j, most, count);
             continue;
         }
         Vector<T> total = {};
@@ -144,7 +144,7 @@ void column_reduce(const T* D, Size ldd, Size K, Size columns, T* out, Reduction
             total += sum;
         }
         if (op == Reduction::mean) total /= static_cast<T>(K);
-        store_part<T>(out + j, total, count);
+        store_first<T>(out + j, total, count);
     }
 }
 

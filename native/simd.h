@@ -70,17 +70,59 @@ LW_INLINE void store(T* p, Vector<T> v) {
     __builtin_memcpy(p, &v, sizeof v);
 }
 
-// The first n of width elements; the others are 0, or left alone.
+#if LW_ISA == 1
+LW_INLINE __m256i first_lanes(const float*, int n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+LW_INLINE __m256i first_lanes(const double*, int n) {
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+#endif
+
+// The first n of width elements, 0 < n ≤ width, without touching the others; where they are loaded, those are 0. (memcpy
+// is a call when n is not a constant.)
 template <class T>
 LW_INLINE Vector<T> load_first(const T* p, int n) {
-    Vector<T> v = {};
-    __builtin_memcpy(&v, p, static_cast<std::size_t>(n) * sizeof(T));
-    return v;
+    if (n == width<T>) return load(p);
+#if LW_ISA == 2
+    if constexpr (sizeof(T) == 4) {
+        return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p);
+    } else {
+        return _mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << n) - 1), p);
+    }
+#elif LW_ISA == 1
+    if constexpr (sizeof(T) == 4) {
+        return _mm256_maskload_ps(p, first_lanes(p, n));
+    } else {
+        return _mm256_maskload_pd(p, first_lanes(p, n));
+    }
+#else
+    T lanes[width<T>] = {};
+    for (int i = 0; i < n; ++i) lanes[i] = p[i];
+    return load(lanes);
+#endif
 }
 
 template <class T>
 LW_INLINE void store_first(T* p, Vector<T> v, int n) {
-    __builtin_memcpy(p, &v, static_cast<std::size_t>(n) * sizeof(T));
+    if (n == width<T>) return store(p, v);
+#if LW_ISA == 2
+    if constexpr (sizeof(T) == 4) {
+        _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), v);
+    } else {
+        _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << n) - 1), v);
+    }
+#elif LW_ISA == 1
+    if constexpr (sizeof(T) == 4) {
+        _mm256_maskstore_ps(p, first_lanes(p, n), v);
+    } else {
+        _mm256_maskstore_pd(p, first_lanes(p, n), v);
+    }
+#else
+    T lanes[width<T>];
+    store(lanes, v);
+    for (int i = 0; i < n; ++i) p[i] = lanes[i];
+#endif
 }
 
 template <class T>

@@ -1,0 +1,180 @@
+// The class Trainer of layerwise._native, once for each precision.
+#include <nanobind/stl/string.h>
+
+#include <limits>
+#include <string>
+
+#include "bind_program.h"
+#include "pool.h"
+#include "threads.h"
+#include "train.h"
+
+namespace nb = nanobind;
+
+namespace lw {
+namespace {
+
+using Table = nb::ndarray<const double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Ranges = nb::ndarray<const std::int64_t, nb::shape<-1, 2>, nb::c_contig, nb::device::cpu>;
+using Record = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+const char* name_of(TrainStatus status) {
+    switch (status) {
+        case TrainStatus::done:
+            return "done";
+        case TrainStatus::interrupted:
+            return "interrupted";
+        case TrainStatus::stopped:
+            return "stopped";
+        case TrainStatus::infinite_cost:
+            return "infinite cost";
+        case TrainStatus::infinite_weights:
+            return "infinite weights";
+        case TrainStatus::runaway:
+            return "runaway";
+    }
+    return "";
+}
+
+// A trainer with what its settings point to.
+template <class T>
+class BoundTrainer {
+public:
+    BoundTrainer(nb::object full, nb::object last, nb::object state, nb::object bound, nb::object last_bound,
+                 nb::object sources, std::size_t rows, std::size_t batch, const Ranges& parameters, std::size_t cost,
+                 bool shuffled, std::uint64_t seed, std::uint64_t stream)
+        : kept_(nb::make_tuple(full, last, state, bound, last_bound, sources)),
+          program_(nb::cast<Program<T>*>(full)),
+          sources_(program_->sources(), sources, rows),
+          trainer_(settings(rows, batch, parameters, cost, shuffled, seed, stream)) {}
+
+    std::string run(std::uint64_t first_epoch, std::size_t epochs, const Table& scalars, const Record& costs,
+                    const Record& seconds, double limit, bool keep_best, bool check_every_step, int threads) try {
+        const std::size_t steps = epochs * ((rows_ + batch_ - 1) / batch_);
+        if (scalars.shape(1) != program_->scalars() || (scalars.shape(0) != 1 && scalars.shape(0) < steps)) {
+            refuse("scalars must have ", program_->scalars(), " columns and 1 or ", steps, " rows; got ",
+                   scalars.shape(1), " and ", scalars.shape(0));
+        }
+        if (costs.size() < epochs || seconds.size() < epochs) refuse("costs and seconds must hold ", epochs, " numbers");
+        Interrupt interrupt(python_signal_raised);
+        const TrainRun run{first_epoch,
+                           epochs,
+                           scalars.data(),
+                           scalars.shape(0) == 1 ? 0 : scalars.shape(1),
+                           threads > 0 ? threads : usable_processors(),
+                           limit,
+                           keep_best,
+                           check_every_step,
+                           costs.data(),
+                           seconds.data(),
+                           &interrupt};
+        TrainStatus status;
+        {
+            const WithoutInterpreter released;
+            status = trainer_.run(run);
+        }
+        if (status == TrainStatus::interrupted) nb::raise_python_error();
+        return name_of(status);
+    } catch (const BadIndexError& error) {
+        raise_bad_index(error);
+    }
+
+    Trainer<T>& trainer() { return trainer_; }
+
+private:
+    TrainProgram<T> bind(std::size_t program, std::size_t bound, std::size_t cost, std::size_t rows) const {
+        if (kept_[program].is_none()) return {};
+        Program<T>& p = *nb::cast<Program<T>*>(kept_[program]);
+        const Arrays<T> arrays = checked_arrays(p, kept_[bound], kept_[2]);
+        if (p.sources().size() != program_->sources().size() || p.scalars() != program_->scalars() ||
+            p.state_bytes() != program_->state_bytes()) {
+            refuse("both programs must have the same sources, scalars and state");
+        }
+        for (std::size_t i = 0; i < p.sources().size(); ++i) {
+            const SourceUse &a = p.sources()[i], &b = program_->sources()[i];
+            if (a.used != b.used || a.integer != b.integer || a.columns != b.columns) {
+                refuse("both programs must use source ", i, " in the same way");
+            }
+        }
+        if (p.gathered_rows() != 0 && p.gathered_rows() != rows) {
+            refuse("a program of ", rows, " rows is needed; it gathers ", p.gathered_rows());
+        }
+        if (cost >= arrays.bound.size() || !p.bound()[cost].written || p.bound()[cost].integer ||
+            p.bound()[cost].elements == 0) {
+            refuse("bound[", cost, "] is not where the program writes its cost");
+        }
+        return {&p, arrays.bound, static_cast<const T*>(arrays.bound[cost])};
+    }
+
+    TrainSettings<T> settings(std::size_t rows, std::size_t batch, const Ranges& parameters, std::size_t cost,
+                              bool shuffled, std::uint64_t seed, std::uint64_t stream) {
+        if (batch == 0 || rows == 0) refuse("rows and batch must be at least 1");
+        rows_ = rows;
+        batch_ = batch;
+        TrainSettings<T> s;
+        s.full = bind(0, 3, cost, batch);
+        s.last = bind(1, 4, cost, rows % batch);
+        s.state = checked_arrays(*program_, kept_[3], kept_[2]).state;
+        for (std::size_t i = 0; i < parameters.shape(0); ++i) {
+            const std::int64_t* const range = parameters.data() + 2 * i;
+            if (range[0] < 0 || range[1] < 0) refuse("a range of parameters is negative");
+            s.parameters.push_back({static_cast<std::size_t>(range[0]), static_cast<std::size_t>(range[1])});
+        }
+        s.sources = sources_.sources();
+        s.rows = rows;
+        s.batch = batch;
+        s.shuffled = shuffled;
+        s.seed = seed;
+        s.stream = stream;
+        return s;
+    }
+
+    nb::tuple kept_;
+    Program<T>* program_;
+    Sources sources_;
+    std::size_t rows_ = 0, batch_ = 0;
+    Trainer<T> trainer_;
+};
+
+template <class T>
+void bind(nb::module_& m, const char* name) {
+    using Bound = BoundTrainer<T>;
+    using namespace nb::literals;
+    nb::class_<Bound>(m, name)
+        .def(nb::init<nb::object, nb::object, nb::object, nb::object, nb::object, nb::object, std::size_t, std::size_t,
+                      const Ranges&, std::size_t, bool, std::uint64_t, std::uint64_t>(),
+             "full"_a, "last"_a.none(), nb::kw_only(), "state"_a, "bound"_a, "last_bound"_a.none() = nb::none(),
+             "sources"_a.none() = nb::none(), "rows"_a, "batch"_a, "parameters"_a, "cost"_a, "shuffled"_a = true,
+             "seed"_a = 0, "stream"_a = 0,
+             "Programs of a step, for whole batches and for the remaining rows. parameters: (n, 2), the byte offset and "
+             "the number of elements of each in the state. cost: which of the bound arrays the programs write it to.")
+        .def("run", &Bound::run, "first_epoch"_a, "epochs"_a, "scalars"_a, "costs"_a.noconvert(),
+             "seconds"_a.noconvert(), nb::kw_only(), "limit"_a = std::numeric_limits<double>::infinity(),
+             "keep_best"_a = false, "check_every_step"_a = false, "threads"_a = 0,
+             "Runs epochs, writes their costs and seconds, and returns why it ended: done, stopped, infinite cost, "
+             "infinite weights or runaway. Ctrl-C leaves as KeyboardInterrupt, after a whole step. scalars: one row for "
+             "each step of this call, or one for all.")
+        .def("stop", [](Bound& b) { b.trainer().request_stop(); }, "From any thread: end before the next step.")
+        .def("load_best", [](Bound& b) { b.trainer().load_best(); },
+             "Put the parameters of the lowest cost into the state; what was packed of them stays as it is.")
+        .def("load_trusted", [](Bound& b) { b.trainer().load_trusted(); },
+             "Put the parameters before the last step into the state, in the same way.")
+        .def_prop_rw("best_cost", [](Bound& b) { return b.trainer().best_cost(); },
+                     [](Bound& b, double cost) { b.trainer().set_best_cost(cost); })
+        .def_prop_rw("steps", [](Bound& b) { return b.trainer().progress().steps; },
+                     [](Bound& b, std::uint64_t steps) { b.trainer().set_steps(steps); }, "Whole steps in all runs.")
+        .def_prop_ro("epoch", [](Bound& b) { return b.trainer().progress().epoch; }, "The number last begun.")
+        .def_prop_ro("epochs_done", [](Bound& b) { return b.trainer().progress().epochs_done; }, "In the last run.")
+        .def_prop_ro("epoch_steps", [](Bound& b) { return b.trainer().progress().epoch_steps; })
+        .def_prop_ro("epoch_cost", [](Bound& b) { return b.trainer().progress().epoch_cost; },
+                     "The sum of cost times rows over the steps of the epoch.");
+}
+
+}  // namespace
+
+void bind_train(nb::module_& m) {
+    bind<float>(m, "Trainer32");
+    bind<double>(m, "Trainer64");
+}
+
+}  // namespace lw
