@@ -19,6 +19,7 @@ from layerwise.errors import (
 )
 from layerwise.fit.history import Epoch, Fit, History
 from layerwise.fit.minibatch import train
+from layerwise.fit.program import training_program
 from layerwise.graph.differentiate import gradient, hessian_vector, jacobian, jvp
 from layerwise.graph.node import Node, Op, constant, input, parameter
 from layerwise.model.model import Model, load
@@ -201,6 +202,7 @@ __all__ = [
     "take",
     "tanh",
     "train",
+    "training_program",
     "transpose",
     "where",
 ]

@@ -28,6 +28,24 @@ _SCALARS_AHEAD = 65536
 """Steps whose scalars are computed together, so that one call runs at most so many, or one epoch."""
 
 
+def step_program(step: Step, rows: int, dtype: str, isa: str | None = None, state: State | None = None) -> Program:
+    """The program of one step on so many rows; what outlives it has its place in ``state``."""
+    state = State() if state is None else state
+    item_size = np.dtype(dtype).itemsize
+    for node in step.stores:
+        shape = resolve(node.shape, {})
+        state.place(node, *((1, math.prod(shape)) if len(shape) < 2 else (shape[0], math.prod(shape[1:]))), item_size)
+    return lower(
+        [step.cost],
+        {str(step.tables[0].shape[0]): rows},
+        target(dtype, isa),
+        state=state,
+        stores=step.stores,
+        gathered=step.tables,
+        scalars=step.inputs,
+    )
+
+
 class NativeTraining:
     """Training in native code; parameters and meaning as for the NumPy engine.
 
@@ -45,13 +63,9 @@ class NativeTraining:
         self._step, self._data, self._dtype, self._isa = step, data, np.dtype(dtype), isa
         self.engine = f"native {isa or native.best_isa()}"
         self._state = State()
-        for node in step.stores:
-            shape = resolve(node.shape, {})
-            rows, columns = (1, math.prod(shape)) if len(shape) < 2 else (shape[0], math.prod(shape[1:]))
-            self._state.place(node, rows, columns, self._dtype.itemsize)
-        full = self._lowered(data.batch_size)
+        full = step_program(step, data.batch_size, dtype, isa, self._state)
         rest = data.n_rows % data.batch_size
-        last = self._lowered(rest) if rest else None
+        last = step_program(step, rest, dtype, isa, self._state) if rest else None
         self._memory = _aligned_zeros(self._state.size)
         self._packing = compiled(packing(self._state, target(dtype, isa)), isa)
         self._views = {node: self._view(node) for node in step.stores}
@@ -60,18 +74,6 @@ class NativeTraining:
         self._pack()
         self._costs = [np.zeros((), dtype) for _ in (full, last)]
         self._trainer = self._bound(full, last)
-
-    def _lowered(self, rows: int) -> Program:
-        axis = self._step.tables[0].shape[0]
-        return lower(
-            [self._step.cost],
-            {str(axis): rows},
-            target(self._dtype.name, self._isa),
-            state=self._state,
-            stores=self._step.stores,
-            gathered=self._step.tables,
-            scalars=self._step.inputs,
-        )
 
     def _view(self, node: Node) -> Array:
         offset, rows, columns = self._state.places[node]
