@@ -44,7 +44,7 @@ def train(
     seed: int = 0,
     sample_weight: Any = None,
     dtype: str | None = None,
-    engine: str = "numpy",
+    engine: str = "native",
     on_epoch_end: Callable[[Epoch], None] | None = None,
 ) -> Fit:
     """Learn the weights of a network.
