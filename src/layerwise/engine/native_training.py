@@ -175,8 +175,9 @@ class NativeTraining:
 
 
 def _gatherable(table: Array, shuffled: bool) -> Array:
-    """A table whose rows native code reads in place; another byte order, or columns far apart, cost too much."""
-    table = table.astype(table.dtype.newbyteorder("="), copy=False)
+    """A table whose rows native code reads where they are; columns far apart would cost a cache line each."""
+    if table.dtype.itemsize > 8 or not table.dtype.isnative:
+        table = table.astype(np.float64 if table.dtype.kind == "f" else table.dtype.newbyteorder("="))
     together = table.ndim < 2 or abs(table.strides[1]) <= 64
     return table if together or not shuffled else np.ascontiguousarray(table)
 

@@ -63,7 +63,7 @@ class NativeRunner:
             dtype = np.dtype({"real": self._dtype, "integer": np.int64, "boolean": np.bool_}[node.kind])
             array = as_numbers(feeds[node], dtype, node.kind, owner)
             bind(node.shape, array.shape, bound, owner)
-            arrays[node] = np.ascontiguousarray(array, np.int64 if node.kind == "integer" else self._dtype)
+            arrays[node] = np.require(array, np.int64 if node.kind == "integer" else self._dtype, ["C", "A"])
         prepared = _prepared(self._nodes, self._dtype, bound, self._isa)
         return prepared.run(arrays, bound, self._threads)
 

@@ -115,12 +115,12 @@ def train(
     optimizer = Momentum() if optimizer is None else optimizer
     if not isinstance(optimizer, UpdateRule):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DataError(f"optimizer must be an update rule such as layerwise.SGD(0.1); got {optimizer!r}.")
-    rows = len(tables[0]) if batch_size is None else min(batch_size, len(tables[0]))
+    rows = len(tables[0]) if batch_size is None else min(int(batch_size), len(tables[0]))
     if rows == len(tables[0]):
         tables = tuple(in_order(table, dtype) for table in tables)  # once, not in every epoch
     loop = _Loop(net, optimizer, Data(tables, rows, seed), start, dtype, engine)
     try:
-        loop.run(epochs, on_epoch_end)
+        loop.run(int(epochs), on_epoch_end)
     except KeyboardInterrupt:
         raise TrainingInterrupted(loop.interrupted()) from None
     return loop.fit()
