@@ -129,6 +129,12 @@ void Program<T>::bind(void* const* bound, void* state, int threads) {
 }
 
 template <class T>
+void Program<T>::cut(std::size_t rows, std::size_t columns) {
+    loaded_->forced = {rows, columns};
+    loaded_->threads = 0;
+}
+
+template <class T>
 void Program<T>::run(const double* scalars, const GatherContext* gather) {
     Loaded<T>& p = *loaded_;
     for (Share<T>& share : p.shares) share.gather = gather;

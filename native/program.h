@@ -90,6 +90,9 @@ public:
     // when it is first called or the number changes.
     void bind(void* const* bound, void* state, int threads);
 
+    // For tests: tiles of so many rows and columns, rounded up to blocks where they must be, on all threads; 0 chooses.
+    void cut(std::size_t rows, std::size_t columns);
+
     // Runs once; allocates nothing. The context may be null where nothing is gathered, and its rows are not checked.
     // Throws BadIndexError.
     void run(const double* scalars, const GatherContext* gather);

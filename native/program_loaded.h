@@ -23,6 +23,11 @@ private:
     std::unique_ptr<char, Release> data_;
 };
 
+// Rows and columns of the tiles of a job.
+struct Cut {
+    std::size_t rows, columns;
+};
+
 struct StageTiles {
     int threads;
     std::size_t first, last;  // tiles
@@ -48,6 +53,7 @@ struct Loaded {
 
     // For `threads` threads:
     int threads = 0;
+    Cut forced{};  // by tests
     std::vector<StageTiles> stages;
     std::vector<Tile> tiles;
     std::vector<Share<T>> shares;
