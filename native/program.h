@@ -69,6 +69,7 @@ public:
     const std::vector<BoundArray>& bound() const;
     std::size_t state_bytes() const;
     std::size_t arena_bytes() const;
+    std::size_t local_bytes() const;  // for each row of a tile, at most
     std::size_t scalars() const;
     const std::vector<SourceUse>& sources() const;
     std::size_t gathered_rows() const;  // of each source in a run; 0 where there is no gather

@@ -58,7 +58,8 @@ struct Loaded {
     std::vector<Tile> tiles;
     std::vector<Share<T>> shares;
     std::vector<T> scalars;
-    Memory arena, scratch;
+    Memory arena;
+    std::vector<Memory> scratch;  // of the shares; each its own, so that a sanitizer sees the ends
 };
 
 // std::invalid_argument where anything is wrong.

@@ -179,18 +179,14 @@ void plan_tiles(Loaded<T>& program, int threads) {
         program.stages.push_back({used, first, program.tiles.size()});
         most_threads = std::max(most_threads, used);
     }
-    local = rounded(local, 64);
-    const std::size_t workspace = turned ? rounded(products.t_workspace * sizeof(T), 64) : 0;
-    const auto shares = static_cast<std::size_t>(most_threads);
-    if (local + workspace > most / shares) throw std::bad_alloc();
-    program.scratch = Memory((local + workspace) * shares);
-    program.shares = std::vector<Share<T>>(shares);
-    for (std::size_t i = 0; i < shares; ++i) {
-        Share<T>& share = program.shares[i];
-        char* const memory = program.scratch.data() + i * (local + workspace);
+    program.scratch.clear();
+    program.shares = std::vector<Share<T>>(static_cast<std::size_t>(most_threads));
+    for (Share<T>& share : program.shares) {
         share.bases.assign(first_bound_base + program.listing.bound, nullptr);
-        share.bases[local_base] = memory;
-        share.workspace = reinterpret_cast<T*>(memory + local);
+        program.scratch.emplace_back(local);
+        share.bases[local_base] = program.scratch.back().data();
+        program.scratch.emplace_back(turned ? products.t_workspace * sizeof(T) : 0);
+        share.workspace = reinterpret_cast<T*>(program.scratch.back().data());
         share.kernels = &program.kernels;
     }
     program.threads = threads;
