@@ -116,10 +116,24 @@ struct Tile {
     template <bool x_one, bool y_one>
     static void power(const Step* s, const State<T>* state, V...) {
         const T *const x = state->at[s->x], *const y = state->at[s->y];
-        T* const z = state->at[s->z];
         const Vector<T> x_number = all<T>(*x), y_number = all<T>(*y);
-        for (std::size_t i = 0; i < state->count; i += width<T>) {
-            store<T>(z + i, power_v<T>(x_one ? x_number : load<T>(x + i), y_one ? y_number : load<T>(y + i)));
+        const auto each = [&](auto f) __attribute__((always_inline)) {
+            T* const z = state->at[s->z];
+            for (std::size_t i = 0; i < state->count; i += width<T>) {
+                store<T>(z + i, f(x_one ? x_number : load<T>(x + i), y_one ? y_number : load<T>(y + i)));
+            }
+        };
+        using Number = Vector<T>;
+        if (y_one && *y == T(2)) {
+            each([](Number a, Number) __attribute__((always_inline)) { return a * a; });
+        } else if (y_one && *y == T(3)) {
+            each([](Number a, Number) __attribute__((always_inline)) { return cube<T>(a); });
+        } else if (y_one && *y == T(-1)) {
+            each([](Number a, Number) __attribute__((always_inline)) { return T(1) / a; });
+        } else if (y_one && *y == T(0.5)) {
+            each([](Number a, Number) __attribute__((always_inline)) { return root<T>(a); });
+        } else {
+            each([](Number a, Number b) __attribute__((always_inline)) { return power_v<T>(a, b); });
         }
         LW_JUMP s[1].run(s + 1, state, V{}...);
     }
