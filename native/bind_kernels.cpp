@@ -47,6 +47,7 @@ void check(bool fits, const std::string& what) {
 
 // Distance of rows whose columns lie side by side.
 std::size_t leading(const auto& x) {
+    if (x.size() == 0) return x.shape(1);
     check(x.shape(1) <= 1 || x.stride(1) == 1, "columns must lie side by side");
     if (x.shape(0) <= 1) return x.shape(1);
     check(x.stride(0) >= static_cast<std::int64_t>(x.shape(1)), "rows must not overlap");

@@ -2,12 +2,11 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
-#include <chrono>
-#include <ctime>
 #include <memory>
 #include <cstdint>
 #include <new>
@@ -17,6 +16,7 @@
 #include <vector>
 
 #include "product.h"
+#include "product_timing.h"
 
 namespace nb = nanobind;
 
@@ -49,25 +49,6 @@ void check_matrix(const Array& x, const char* name) {
     throw nb::value_error((std::string(name) + " must be a matrix; got shape " + shape_of(x) + ".").c_str());
 }
 
-// Memory on a cache line, not initialised.
-template <class T>
-class Buffer {
-public:
-    explicit Buffer(std::size_t size) : size_(size), data_(static_cast<T*>(::operator new[](bytes(), alignment))) {}
-    Buffer(Buffer&& other) noexcept : size_(other.size_), data_(std::exchange(other.data_, nullptr)) {}
-    Buffer(const Buffer&) = delete;
-    Buffer& operator=(const Buffer&) = delete;
-    Buffer& operator=(Buffer&&) = delete;
-    ~Buffer() { ::operator delete[](data_, alignment); }
-    T* data() const { return data_; }
-
-private:
-    static constexpr std::align_val_t alignment{64};
-    std::size_t bytes() const { return std::max<std::size_t>(size_, 1) * sizeof(T); }
-    std::size_t size_;
-    T* data_;
-};
-
 template <class T>
 nb::object new_matrix(std::size_t rows, std::size_t columns, T*& data) {
     auto owner = std::make_unique<Buffer<T>>(rows * columns);
@@ -76,8 +57,6 @@ nb::object new_matrix(std::size_t rows, std::size_t columns, T*& data) {
     owner.release();
     return nb::ndarray<nb::numpy, T, nb::ndim<2>>(data, {rows, columns}, capsule).cast();
 }
-
-enum class Kind { plain, transposed_right, transposed_left };
 
 [[noreturn]] void refuse(const Array& a, const Array& b, const char* rule) {
     throw nb::value_error(
@@ -223,29 +202,38 @@ Operands operands_of(const std::string& name, const std::optional<Rows>& bias, c
     return result;
 }
 
+Kind kind_of(const std::string& s) {
+    if (s == "matmul") return Kind::matmul;
+    if (s == "matmul_t") return Kind::matmul_t;
+    if (s == "t_matmul") return Kind::t_matmul;
+    if (s == "t_matmul_packed") return Kind::t_matmul_packed;
+    throw nb::value_error(("kind must be matmul, matmul_t, t_matmul or t_matmul_packed; got " + s + ".").c_str());
+}
+
 template <class T>
-void multiply_parts(const std::string& kind, const Rows& a, const Rows& b, Output& c, const Cuts& rows,
+void multiply_parts(Kind kind, const Rows& a, const Rows& b, Output& c, const Cuts& rows,
                     const Cuts& columns, Isa isa, const Operands& operands) {
     const Products<T>& kernels = products<T>(isa);
-    const bool left = kind == "t_matmul", right = kind == "matmul_t";
-    if (!left && !right && kind != "matmul") {
-        throw nb::value_error(("kind must be matmul, matmul_t or t_matmul; got " + kind + ".").c_str());
-    }
+    const bool packed_left = kind == Kind::t_matmul_packed, right = kind == Kind::matmul_t;
+    const bool left = kind == Kind::t_matmul || packed_left, whole = kind == Kind::t_matmul;  // columns not in blocks
     const std::size_t M = a.shape(left), K = a.shape(!left), N = b.shape(!right);
     if (b.shape(right) != K || c.shape(0) != M || c.shape(1) != N) throw nb::value_error("shapes do not fit.");
     const std::size_t lda = leading(a, "a"), ldb = leading(b, "b"), ldc = leading(c, "c");
     const std::size_t blocks = kernels.block_count(N);
     check_cuts(rows, M, "row_cuts");
-    check_cuts(columns, left ? N : blocks, "column_cuts");
+    check_cuts(columns, whole ? N : blocks, "column_cuts");
     Buffer<T> packed(kernels.packed_size(K, N)), workspace(kernels.t_workspace);
     const T *A = static_cast<const T*>(a.data()), *B = static_cast<const T*>(b.data());
     T* const C = static_cast<T*>(c.data());
     nb::gil_scoped_release released;
     for (std::size_t j = 0; j + 1 < columns.size(); ++j) {
         if (right) kernels.pack_transposed(B, ldb, K, N, columns[j], columns[j + 1], packed.data());
-        if (!left && !right) kernels.pack(B, ldb, K, N, columns[j], columns[j + 1], packed.data());
+        if (!whole && !right) kernels.pack(B, ldb, K, N, columns[j], columns[j + 1], packed.data());
         for (std::size_t i = 0; i + 1 < rows.size(); ++i) {
-            if (left) {
+            if (packed_left) {
+                kernels.t_multiply_packed({A, lda, packed.data(), K, N, rows[i], rows[i + 1], columns[j],
+                                           columns[j + 1], C, ldc, workspace.data()});
+            } else if (left) {
                 kernels.t_multiply({A, lda, B, ldb, K, rows[i], rows[i + 1], columns[j], columns[j + 1], C, ldc,
                                     workspace.data()});
             } else {
@@ -294,96 +282,6 @@ bool is_double(nb::dlpack::dtype a, nb::dlpack::dtype b) {
     throw nb::type_error("dtypes must be equal, and float32 or float64.");
 }
 
-// Seconds of this thread on a core: what other processes take from the machine does not count.
-double now() {
-#if defined(CLOCK_THREAD_CPUTIME_ID)
-    timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-#else
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-#endif
-}
-
-constexpr double slice = 5e-4;  // seconds of one measurement: short, so that peak and product meet the same machine
-
-// Calls of f in one slice.
-template <class F>
-std::size_t calls_in_slice(const F& f) {
-    f();
-    for (std::size_t calls = 1;; calls *= 2) {
-        const double start = now();
-        for (std::size_t i = 0; i < calls; ++i) f();
-        const double seconds = now() - start;
-        if (seconds > slice / 4) {
-            return std::max<std::size_t>(1, static_cast<std::size_t>(slice / seconds * static_cast<double>(calls)));
-        }
-    }
-}
-
-template <class F>
-double seconds_per_call(const F& f, std::size_t calls) {
-    const double start = now();
-    for (std::size_t i = 0; i < calls; ++i) f();
-    return (now() - start) / static_cast<double>(calls);
-}
-
-volatile double sink;
-
-template <class T>
-double peak(const Products<T>& kernels) {
-    constexpr std::size_t iterations = 2000;
-    const auto f = [&] { sink = static_cast<double>(kernels.fma_loop(iterations, T(1e-3))); };
-    static const std::size_t calls = 10;
-    return static_cast<double>(kernels.fma_loop_flops * iterations) / seconds_per_call(f, calls) * 1e-9;
-}
-
-template <class T>
-nb::dict time_product(const std::string& kind, std::size_t M, std::size_t K, std::size_t N, Isa isa,
-                      std::size_t repeats, std::size_t stride) {
-    const Products<T>& kernels = products<T>(isa);
-    const bool left = kind == "t_matmul", right = kind == "matmul_t";
-    if (!left && !right && kind != "matmul") {
-        throw nb::value_error(("kind must be matmul, matmul_t or t_matmul; got " + kind + ".").c_str());
-    }
-    const std::size_t a_columns = left ? M : K, lda = std::max(stride, a_columns), ldb = right ? K : N;
-    const std::size_t a_size = (left ? K : M) * lda, b_size = K * N;
-    Buffer<T> A(a_size), B(b_size), C(M * N), packed(kernels.packed_size(K, N));
-    Buffer<T> workspace(kernels.t_workspace);
-    for (std::size_t i = 0; i < a_size; ++i) A.data()[i] = static_cast<T>(i % 1009) / 1009 - T(0.5);
-    for (std::size_t i = 0; i < b_size; ++i) B.data()[i] = static_cast<T>(i % 1013) / 1013 - T(0.5);
-    std::vector<double> peaks, rates, packing;
-    {
-        nb::gil_scoped_release released;
-        const std::size_t blocks = kernels.block_count(N);
-        const auto pack = [&] {
-            if (right) kernels.pack_transposed(B.data(), ldb, K, N, 0, blocks, packed.data());
-            if (!left && !right) kernels.pack(B.data(), ldb, K, N, 0, blocks, packed.data());
-        };
-        const auto run = [&] {
-            if (left) {
-                kernels.t_multiply({A.data(), lda, B.data(), ldb, K, 0, M, 0, N, C.data(), N, workspace.data()});
-            } else {
-                kernels.multiply({A.data(), lda, packed.data(), K, N, 0, M, 0, blocks, nullptr, Epilogue::none,
-                                  C.data(), N});
-            }
-        };
-        pack();
-        const std::size_t calls = calls_in_slice(run), packs = left ? 0 : calls_in_slice(pack);
-        const double flops = 2e-9 * static_cast<double>(M) * static_cast<double>(K) * static_cast<double>(N);
-        for (std::size_t i = 0; i < repeats; ++i) {
-            peaks.push_back(peak(kernels));
-            rates.push_back(flops / seconds_per_call(run, calls));
-            packing.push_back(packs ? seconds_per_call(pack, packs) : 0.0);
-        }
-    }
-    nb::dict result;
-    result["peak"] = peaks;
-    result["product"] = rates;
-    result["packing"] = packing;
-    return result;
-}
-
 bool is_double(const std::string& dtype) {
     if (dtype == "float64") return true;
     if (dtype == "float32") return false;
@@ -406,13 +304,13 @@ void bind_product(nb::module_& m) {
             const Operands operands = operands_of(epilogue, bias, other, c);
             is_double(a.dtype(), b.dtype());
             const auto run = is_double(a.dtype(), c.dtype()) ? multiply_parts<double> : multiply_parts<float>;
-            run(kind, a, b, c, row_cuts, column_cuts, isa_of(isa), operands);
+            run(kind_of(kind), a, b, c, row_cuts, column_cuts, isa_of(isa), operands);
         },
         "kind"_a, "a"_a, "b"_a, "c"_a, "row_cuts"_a, "column_cuts"_a, "isa"_a = nb::none(),
         "epilogue"_a = "none", "bias"_a = nb::none(), "other"_a = nb::none(),
         "The product into c, one call for each rectangle between the cuts, as threads would share it. column_cuts "
-        "count blocks (columns for t_matmul). Rows of the matrices may lie apart. bias (1, N) and other (M, N) are "
-        "what the epilogue reads; t_matmul has none.");
+        "count blocks (columns for t_matmul alone). Rows of the matrices may lie apart. bias (1, N) and other (M, N) are "
+        "what the epilogue reads; both t_matmul have none.");
     m.def(
         "pack_parts",
         [](const std::string& by, const Rows& b, Vector1 packed, const Cuts& cuts, const Name& isa) {
@@ -453,14 +351,28 @@ void bind_product(nb::module_& m) {
     m.def(
         "time_product",
         [](const std::string& kind, std::size_t M, std::size_t K, std::size_t N, const std::string& dtype,
-           const Name& isa, std::size_t repeats, std::size_t stride) {
-            return is_double(dtype) ? time_product<double>(kind, M, K, N, isa_of(isa), repeats, stride)
-                                    : time_product<float>(kind, M, K, N, isa_of(isa), repeats, stride);
+           const Name& isa, std::size_t repeats, std::size_t stride, std::pair<std::size_t, std::size_t> parts,
+           const std::string& epilogue) {
+            const Timed timed{kind_of(kind), M, K, N, stride, parts.first, parts.second, epilogue_of(epilogue)};
+            const bool wide = is_double(dtype);
+            const Isa set = isa_of(isa);
+            Times times;
+            {
+                nb::gil_scoped_release released;
+                times = wide ? time_product(products<double>(set), timed, repeats)
+                             : time_product(products<float>(set), timed, repeats);
+            }
+            nb::dict result;
+            result["peak"] = times.peak;
+            result["product"] = times.product;
+            result["packing"] = times.packing;
+            return result;
         },
         "kind"_a, "M"_a, "K"_a, "N"_a, "dtype"_a = "float32", "isa"_a = nb::none(), "repeats"_a = 20,
-        "stride"_a = 0,
+        "stride"_a = 0, "parts"_a = std::pair<std::size_t, std::size_t>(0, 0), "epilogue"_a = "none",
         "Lists, one entry for each of the interleaved repeats: `peak` and `product` in GFLOP/s, `packing` of b in "
-        "seconds, not part of `product`. Time of this thread on its core. stride: that of the rows of a, in elements.");
+        "seconds, not part of `product`. Time of this thread on its core. stride: that of the rows of a, in elements. "
+        "parts: rows and columns (t_matmul only) of the parts of c that are one call each; 0 for all.");
 }
 
 }  // namespace lw

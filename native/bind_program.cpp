@@ -27,6 +27,8 @@ Isa isa_named(const std::optional<std::string>& name) {
     throw nb::value_error(("the instruction set " + *name + " is not available here").c_str());
 }
 
+constexpr std::size_t most_cut = std::size_t{1} << 40;
+
 // An empty array may have no address.
 alignas(64) char nowhere[64];
 
@@ -122,6 +124,14 @@ void bind(nb::module_& m, const char* name) {
              nb::arg("threads") = 0, nb::arg("sources") = nb::none(), nb::arg("rows") = nb::none(),
              "Runs once. IndexError(kernel, position, value, limit) for a row number that does not exist; RuntimeError "
              "where another run is under way.")
+        .def(
+            "cut",
+            [](Program<T>& self, std::size_t rows, std::size_t columns) {
+                const typename Program<T>::Turn turn(self);
+                self.cut(std::min(rows, most_cut), std::min(columns, most_cut));
+            },
+            nb::arg("rows"), nb::arg("columns"),
+             "For tests: tiles of so many rows and columns, on all threads; 0 chooses.")
         .def_prop_ro("state_bytes", &Program<T>::state_bytes)
         .def_prop_ro("arena_bytes", &Program<T>::arena_bytes)
         .def_prop_ro("nanoseconds", &Program<T>::nanoseconds, "Of a run on one thread, roughly.");

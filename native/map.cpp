@@ -54,4 +54,13 @@ const Maps<double>& maps<double>(Isa isa) {
     return isa_baseline::maps_f64;
 }
 
+template <class T>
+Map<T>::Map(const MapCode<T>& code, Isa isa) : run_(maps<T>(isa).run_prepared) {
+    memory_ = std::make_unique<std::byte[]>(maps<T>(isa).prepared_size(code));
+    maps<T>(isa).prepare(code, memory_.get());
+}
+
+template class Map<float>;
+template class Map<double>;
+
 }  // namespace lw

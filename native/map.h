@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "isa.h"
 
@@ -50,15 +51,35 @@ struct MapOutput {
     std::size_t stride;
 };
 
-// Runs the program on rows × columns elements. An output may be the memory of a full input.
+// A program that runs often is prepared once: prepare fills prepared_size bytes of memory at a multiple of 16, which
+// run_prepared only reads, and which keep nothing of the code. run does both at every call. An output may be the memory of
+// a full input.
 template <class T>
 struct Maps {
     void (*run)(const MapCode<T>& code, const MapInput<T>* inputs, const MapOutput<T>* outputs, std::size_t rows,
                 std::size_t columns);
+    std::size_t (*prepared_size)(const MapCode<T>& code);
+    void (*prepare)(const MapCode<T>& code, void* memory);
+    void (*run_prepared)(const void* memory, const MapInput<T>* inputs, const MapOutput<T>* outputs, std::size_t rows,
+                         std::size_t columns);
 };
 
 // The set must be available.
 template <class T>
 const Maps<T>& maps(Isa isa);
+
+// A prepared program.
+template <class T>
+class Map {
+public:
+    Map(const MapCode<T>& code, Isa isa);
+    void run(const MapInput<T>* inputs, const MapOutput<T>* outputs, std::size_t rows, std::size_t columns) const {
+        run_(memory_.get(), inputs, outputs, rows, columns);
+    }
+
+private:
+    decltype(Maps<T>::run_prepared) run_;
+    std::unique_ptr<std::byte[]> memory_;
+};
 
 }  // namespace lw

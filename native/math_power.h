@@ -27,61 +27,53 @@ struct PowerConstants<double> {
                                    0x1.df7ce9a6bcccbp-4, 0x1.e02d197c00c78p-4};
 };
 
-// log x for 0 < x < infinity.
+// log (x / 2^steps) for a normal number x; |lo| < 2^-11 |hi|.
 template <class T>
-LW_INLINE Pair<T> log_pair(Vector<T> x) {
+LW_INLINE Pair<T> log_pair(Vector<T> x, Vector<T> steps) {
     using C = PowerConstants<T>;
     using E = ExpConstants<T>;
-    constexpr T up = T(1) / Format<T>::smallest, steps = sizeof(T) == 4 ? 126 : 1022;
-    const Mask<T> tiny = x < Format<T>::smallest;
-    const Parts<T> p = parts<T>(select<T>(tiny, x * up, x));
-    const Vector<T> k = select<T>(tiny, p.k - steps, p.k), f = p.m - T(1);
+    const Parts<T> p = parts<T>(x);
+    const Vector<T> k = p.k - steps, f = p.m - T(1);
     // s = f / (2 + f)
     const Pair<T> below = ordered_sum<T>(all<T>(T(2)), f);
     const Vector<T> inverse = T(1) / below.hi, s = f * inverse;
     const Pair<T> back = product<T>(s, below.hi);
     const Vector<T> s_rest = (((f - back.hi) - back.lo) - s * below.lo) * inverse;
-    // t = 2/3 s² + s⁴ c(s²)
+    // t + t_rest = 2/3 s² + s⁴ c(s²); s⁴ from the better s², since s.hi may be off by more than its last place
     const Pair<T> z = product<T>(s, s);
-    const Vector<T> z_rest = z.lo + T(2) * s * s_rest;
-    const Pair<T> third = product<T>(z.hi, all<T>(C::two_thirds));
-    const Vector<T> third_rest = third.lo + (z.hi * C::two_thirds_rest + z_rest * C::two_thirds);
-    const Pair<T> t = ordered_sum<T>(third.hi, third_rest + z.hi * z.hi * polynomial<T>(C::c, z.hi));
+    const Vector<T> z_rest = z.lo + T(2) * s * s_rest, nearest = z.hi + z_rest;
+    const Pair<T> t = product<T>(z.hi, all<T>(C::two_thirds));
+    const Vector<T> t_rest = fma(nearest * nearest, polynomial<T>(C::c, z.hi),
+                                 t.lo + fma(z.hi, all<T>(C::two_thirds_rest), z_rest * C::two_thirds));
     // 2 s + s t, and the power of two
     const Pair<T> u = product<T>(s, t.hi);
     const Pair<T> m = ordered_sum<T>(T(2) * s, u.hi);
-    const Vector<T> m_rest = m.lo + (T(2) * s_rest + (u.lo + (s * t.lo + s_rest * t.hi)));
+    const Vector<T> m_rest = m.lo + fma(s, t_rest, fma(s_rest, T(2) + t.hi, u.lo));
     const Pair<T> y = ordered_sum<T>(k * E::ln2_upper, m.hi);
-    return ordered_sum<T>(y.hi, y.lo + (m_rest + k * E::ln2_lower));
+    return {y.hi, y.lo + fma(k, all<T>(E::ln2_lower), m_rest)};
 }
 
-// The exponents whose powers are a product, a root or a quotient, with the same bits wherever the exponent comes from.
+// Exponents whose powers are a product, a quotient or a root: the same bits wherever the exponent comes from.
+template <class T>
+LW_INLINE Mask<T> is_easy(Vector<T> y) {
+    return (y == T(2)) | (y == T(3)) | (y == T(-1)) | (y == T(0.5));
+}
+
 template <class T>
 LW_INLINE Vector<T> cube(Vector<T> x) {
     return x * x * x;
 }
 
 template <class T>
-LW_INLINE Vector<T> root_power(Vector<T> x) {  // as sqrt, but for the powers of -0 and -infinity
+LW_INLINE Vector<T> root(Vector<T> x) {  // sqrt, but for the powers of -0 and -infinity
     return select<T>(x == -infinity<T>, all<T>(infinity<T>), square_root(x) + T(0));
 }
 
+// r, the power of |x|, where x and y are ordinary; what IEEE 754 says for all others.
 template <class T>
-LW_INLINE Vector<T> power_v(Vector<T> x, Vector<T> y) {
-    using E = ExpConstants<T>;
+LW_INLINE Vector<T> special_power(Vector<T> x, Vector<T> y, Vector<T> r) {
     constexpr T integers = Format<T>::to_integer;  // from here on all numbers are integers, from twice that even ones
-    const Vector<T> zero = {}, one = all<T>(T(1)), inf = all<T>(infinity<T>);
-    const Vector<T> x_size = magnitude<T>(x), y_size = magnitude<T>(y);
-
-    const Vector<T> exponent = at_least<T>(at_most<T>(y, PowerConstants<T>::largest_exponent),
-                                           -PowerConstants<T>::largest_exponent);
-    const Pair<T> l = log_pair<T>(x_size);
-    const Pair<T> first = product<T>(exponent, l.hi);
-    const Pair<T> z = ordered_sum<T>(first.hi, first.lo + exponent * l.lo);
-    const Vector<T> limited = at_least<T>(at_most<T>(z.hi, E::highest), E::lowest);
-    const ScaledPair<T> e = exp_pair<T>(limited, select<T>(limited == z.hi, z.lo, zero));
-    Vector<T> r = scaled<T>(e.m.hi + e.m.lo, e.n);
-
+    const Vector<T> zero = {}, inf = all<T>(infinity<T>), x_size = magnitude<T>(x), y_size = magnitude<T>(y);
     const Vector<T> half = y_size * T(0.5);
     const Mask<T> integral = ((y_size + integers) - integers == y_size) | (y_size >= integers);
     const Mask<T> odd = integral & ((half + integers) - integers != half) & (y_size < T(2) * integers);
@@ -91,16 +83,39 @@ LW_INLINE Vector<T> power_v(Vector<T> x, Vector<T> y) {
     r = number<T>(bits<T>(r) ^ (bits<T>(x) & Format<T>::sign & (Bits<T>)odd));
     r = select<T>((x < T(0)) & (x_size < infinity<T>) & ~integral, all<T>(not_a_number<T>), r);
     r = select<T>((x == x) & (y == y), r, x + y);
-    r = select<T>((y == T(0)) | (x == T(1)), one, r);
+    r = select<T>((y == T(0)) | (x == T(1)), all<T>(T(1)), r);
+    r = select<T>(y == T(2), x * x, r);
+    r = select<T>(y == T(3), cube<T>(x), r);
+    r = select<T>(y == T(-1), T(1) / x, r);
+    return select<T>(y == T(0.5), root<T>(x), r);
+}
 
-    const Mask<T> two = y == T(2), three = y == T(3), minus = y == T(-1), root = y == T(0.5);
-    if (any<T>(two | three | minus | root)) {
-        r = select<T>(two, x * x, r);
-        r = select<T>(three, cube<T>(x), r);
-        r = select<T>(minus, T(1) / x, r);
-        r = select<T>(root, root_power<T>(x), r);
+// Measured: 0.75 ULP in float32, 1.3 in float64; the cube 1.2.
+template <class T>
+LW_INLINE Vector<T> power_v(Vector<T> x, Vector<T> y) {
+    using C = PowerConstants<T>;
+    using E = ExpConstants<T>;
+    const Mask<T> ordinary = (x >= Format<T>::smallest) & (x < infinity<T>) & (magnitude<T>(y) < C::largest_exponent);
+    const bool special = any<T>(~ordinary | is_easy<T>(y));
+    Vector<T> base = x, exponent = y, steps = {};
+    if (special) {
+        base = magnitude<T>(x);
+        const Mask<T> tiny = base < Format<T>::smallest;
+        base = select<T>(tiny, base * (T(1) / Format<T>::smallest), base);
+        steps = select<T>(tiny, all<T>(sizeof(T) == 4 ? T(126) : T(1022)), steps);
+        exponent = at_least<T>(at_most<T>(y, C::largest_exponent), -C::largest_exponent);
     }
-    return r;
+    const Pair<T> l = log_pair<T>(base, steps);
+    const Pair<T> upper = product<T>(exponent, l.hi);
+    const Pair<T> z = ordered_sum<T>(upper.hi, fma(exponent, l.lo, upper.lo));
+    const Vector<T> limited = at_least<T>(at_most<T>(z.hi, E::highest), E::lowest);
+    const Vector<T> rest = select<T>(limited == z.hi, z.lo, Vector<T>{});
+    // e^(limited + rest)
+    const Reduced<T> e = reduce_exp<T>(limited);
+    const Vector<T> low = e.rest + rest, t = e.r * e.r * polynomial<T>(E::q, e.r);
+    const Pair<T> m = ordered_sum<T>(all<T>(T(1)), e.r);
+    const Vector<T> r = scaled<T>(m.hi + (m.lo + (t + fma(low, e.r + t, low))), e.n);
+    return special ? special_power<T>(x, y, r) : r;
 }
 
 }  // namespace lw::LW_NAMESPACE

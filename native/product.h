@@ -62,11 +62,26 @@ struct TransposedProduct {
     T* workspace;  // `t_workspace` elements
 };
 
+// The same with D packed, which is quicker where D is used by more than one call. (D is packed as any B; rows of it as
+// they come to be known, by `pack_range`.)
+template <class T>
+struct PackedTransposedProduct {
+    const T* A;
+    std::size_t lda;
+    const T* packed;  // D (K, N)
+    std::size_t K, N;
+    std::size_t first_row, last_row;
+    std::size_t first_block, last_block;
+    T* C;
+    std::size_t ldc;
+    T* workspace;  // `t_workspace` elements
+};
+
 template <class T>
 struct Products {
     std::size_t block;        // columns of a full block
     std::size_t tile_rows;    // rows of a full tile: a range of rows is fastest as a multiple of it
-    std::size_t t_workspace;  // elements that `t_multiply` needs, whatever the shape; `multiply` needs none
+    std::size_t t_workspace;  // elements that both AᵀD need, whatever the shape; `multiply` needs none
     std::size_t fma_loop_flops;
 
     std::size_t (*block_count)(std::size_t N);
@@ -82,6 +97,7 @@ struct Products {
                        std::size_t last_k, T* packed);
     void (*multiply)(const Product<T>&);
     void (*t_multiply)(const TransposedProduct<T>&);
+    void (*t_multiply_packed)(const PackedTransposedProduct<T>&);
     // sums[j] = Σ_k D[k, j] for first ≤ j < last, to the bit 1ᵀ·D. D (K, N), ldd ≥ N; sums (N).
     void (*column_sums)(const T* D, std::size_t ldd, std::size_t K, std::size_t first, std::size_t last, T* sums);
     // Multiply-adds in registers alone, fma_loop_flops operations per iteration: the peak of a core.

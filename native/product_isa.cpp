@@ -6,10 +6,7 @@ namespace lw::LW_NAMESPACE {
 
 template <class T>
 void multiply_with(const Product<T>& p) {
-    const auto run = [&p](const auto& e) {
-        multiply(p.A, p.lda, p.packed, p.K, p.N, p.first_row, p.last_row, p.first_block, p.last_block, p.C, p.ldc,
-                 e);
-    };
+    const auto run = [&p](const auto& e) { multiply(p, e); };
     const Store<T> out{p.C, p.ldc};
     switch (p.epilogue) {
         case Epilogue::none:
@@ -28,8 +25,12 @@ void multiply_with(const Product<T>& p) {
 
 template <class T>
 void t_multiply_with(const TransposedProduct<T>& p) {
-    t_multiply(p.A, p.lda, p.first_row, p.last_row, p.D, p.ldd, p.first_column, p.last_column, p.K, p.C, p.ldc,
-               p.workspace, Store<T>{p.C, p.ldc});
+    t_multiply(p, Store<T>{p.C, p.ldc});
+}
+
+template <class T>
+void t_multiply_packed_with(const PackedTransposedProduct<T>& p) {
+    t_multiply_packed(p, Store<T>{p.C, p.ldc});
 }
 
 // As many independent sums as a tile has.
@@ -88,6 +89,7 @@ constexpr Products<T> table = {
     pack_range<T>,
     multiply_with<T>,
     t_multiply_with<T>,
+    t_multiply_packed_with<T>,
     column_sums<T>,
     fma_loop<T>,
 };

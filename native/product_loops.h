@@ -1,18 +1,19 @@
 // The loops around the register tile: blocks of terms, chunks of rows that stay in cache, tiles.
 //
 // Included only by *_isa.cpp. An epilogue is a class with
-//     void operator()(Vector<T> z, Size row, Size column, int count) const
-// that receives each finished vector of C once, `count` of its lanes real, and writes it. `constexpr bool in_place`
-// says whether it may be repeated for every register of a tile (a few instructions) or takes them from a buffer.
+//     E at(Size row, Size column) const                     itself, with that element of C as its (0, 0)
+//     void fetch(Size r, Size c) const                      into the cache: what it will read there
+//     void operator()(Vector<T> z, Size r, Size c, lanes) const
+// and the last receives each finished vector of C, `lanes` (Whole or Part) of it real, and writes it. Some elements
+// come twice.
 #pragma once
 
 #include "product.h"
+#include "product_narrow.h"
 #include "product_pack.h"
 
 namespace lw::LW_NAMESPACE {
 
-// Terms of one chain; part of what is promised about bits, see product.h.
-constexpr Size term_block = 512;
 // Rows (of A, or columns of A in AᵀD) whose tiles share one block of B while it is in cache: a multiple of 6 and 12.
 constexpr Size chunk_rows = 96;
 // Columns packed at a time by AᵀD.
@@ -22,20 +23,23 @@ constexpr Size chunk_columns = 1024;
 template <class T>
 constexpr Size copy_stride = chunk_rows + (chunk_rows * sizeof(T) / 64 % 2 == 0 ? 64 / sizeof(T) : 0);
 template <class T>
-constexpr Size t_workspace_size = term_block * (chunk_columns + copy_stride<T>);
+constexpr Size copy_size = term_block * copy_stride<T>;
+template <class T>
+constexpr Size t_workspace_size = copy_size<T> + term_block * chunk_columns;
 
 template <class T>
 struct Store {
-    static constexpr bool in_place = true;
     T* C;
     Size ldc;
-    LW_INLINE void operator()(Vector<T> z, Size row, Size column, int n) const {
-        store_first(C + row * ldc + column, z, n);
+    LW_INLINE Store at(Size row, Size column) const { return {C + row * ldc + column, ldc}; }
+    LW_INLINE void fetch(Size, Size) const {}
+    template <class L>
+    LW_INLINE void operator()(Vector<T> z, Size r, Size c, L lanes) const {
+        store_lanes(C + r * ldc + c, z, lanes);
     }
 };
 
 struct Identity {
-    static constexpr bool in_place = true;
     template <class V>
     LW_INLINE V operator()(V z) const {
         return z;
@@ -43,7 +47,6 @@ struct Identity {
 };
 
 struct Relu {
-    static constexpr bool in_place = true;
     template <class V>
     LW_INLINE V operator()(V z) const {
         return z < V{} ? V{} : z;  // NaN stays
@@ -52,12 +55,14 @@ struct Relu {
 
 template <class T, class Activation>
 struct BiasThen {
-    static constexpr bool in_place = Activation::in_place;
     Store<T> out;
     const T* bias;
     Activation activation;
-    LW_INLINE void operator()(Vector<T> z, Size row, Size column, int n) const {
-        out(activation(z + load_first(bias + column, n)), row, column, n);
+    LW_INLINE BiasThen at(Size row, Size column) const { return {out.at(row, column), bias + column, activation}; }
+    LW_INLINE void fetch(Size, Size) const {}
+    template <class L>
+    LW_INLINE void operator()(Vector<T> z, Size r, Size c, L lanes) const {
+        out(activation(z + load_lanes(bias + c, lanes)), r, c, lanes);
     }
 };
 
@@ -73,12 +78,14 @@ LW_SLOPES(LW_DEFINE)
 
 template <class T, class Slope>
 struct Times {
-    static constexpr bool in_place = true;
     Store<T> out;
     const T* other;
     Size ldo;
-    LW_INLINE void operator()(Vector<T> z, Size row, Size column, int n) const {
-        out(z * Slope::template of<T>(load_first(other + row * ldo + column, n)), row, column, n);
+    LW_INLINE Times at(Size row, Size column) const { return {out.at(row, column), other + row * ldo + column, ldo}; }
+    LW_INLINE void fetch(Size r, Size c) const { __builtin_prefetch(other + r * ldo + c, 0, 3); }
+    template <class L>
+    LW_INLINE void operator()(Vector<T> z, Size r, Size c, L lanes) const {
+        out(z * Slope::template of<T>(load_lanes(other + r * ldo + c, lanes)), r, c, lanes);
     }
 };
 
@@ -89,156 +96,179 @@ LW_INLINE int next_rows(Size left, int most) {
     return static_cast<int>(left <= m ? left : (left + 1) / 2);
 }
 
-// The first four tiles of a block fetch a quarter of the next block each.
+// One block of terms: element (r, k) of A at a[r · a_row + k · a_k]; row k of block j of B, whose columns begin at
+// `first`, at b + first · b_block + (first_k + k) · lanes.
 template <class T>
-LW_INLINE Terms<T> fetch_ahead(Terms<T> t, const T* next, Size lanes, Size tile) {
-    if constexpr (fetches_ahead) {
-        t.ahead = reinterpret_cast<const char*>(t.b);
-        if (next != nullptr && tile < 4) {
-            t.ahead_k = lanes * sizeof(T) / 4;
-            t.ahead = reinterpret_cast<const char*>(next) + tile * t.ahead_k * t.K;
-        }
+struct Step {
+    const T* a;
+    Size a_row, a_k;
+    const T* b;
+    Size b_block, first_k;
+    Size terms;
+    LW_INLINE const T* rows_of(const Block& block) const {
+        return b + block.first * b_block + first_k * static_cast<Size>(block.lanes);
     }
-    return t;
-}
+};
 
-// One tile of any shape.
+// `rows` rows of one block, from place.row on; next: the block to be used after it, of ahead_k · 4 bytes a row, or null.
 template <class T, class E>
-LW_INLINE void compute(int rows, const Block& block, const Terms<T>& t, const Place<T>& p, const E& e) {
-    if constexpr (E::in_place) {
-        if (block.columns == block_width<T>) return tile_of<tile_rows(block_vectors)>(rows, t, p, e);
+LW_INLINE void column_of_tiles(const Step<T>& s, Size rows, const Block& block, const char* next, Size ahead_k,
+                               Place<T> place, const E& e) {
+    const int most = tile_rows(block.vectors == 0 ? 1 : block.vectors);
+    Terms<T> t = {s.a, s.a_row, s.a_k, s.rows_of(block), static_cast<Size>(block.lanes), s.terms};
+    const char* const here = t.ahead;
+    // Tiles of the full height are quicker where a block is ragged, so there the last one has some rows once more,
+    // unless it would add them twice to the sums of earlier terms.
+    const bool again = block.columns < block_width<T> && place.first && place.last && rows >= static_cast<Size>(most);
+    const Size first = place.row;
+    Size tile = 0;
+    for (Size r = 0; r < rows; ++tile) {
+        const int now = again ? most : next_rows(rows - r, most);
+        if (again && rows - r < static_cast<Size>(most)) r = rows - static_cast<Size>(most);
+        t.a = s.a + r * s.a_row;
+        // The first four tiles of a block fetch a quarter of the next block each.
+        const bool fetches = next != nullptr && tile < 4;
+        t.ahead_k = fetches ? ahead_k : 0;
+        t.ahead = fetches ? next + tile * ahead_k * s.terms : here;
+        place.row = first + r;
+        any_tile(now, block.vectors, block.columns, t, place, e);
+        r += static_cast<Size>(now);
     }
-    alignas(64) T buffer[most_rows * block_width<T>];
-    any_raw_tile(rows, block.vectors, t, buffer);
-    const int stride = block.lanes < width<T> ? width<T> : block.lanes;
-    finish(buffer, static_cast<Size>(stride), rows, block.columns, p, e);
 }
 
-// C[rows, blocks] = A[rows, :] · B[:, blocks] through e. Sums over more than one block of terms wait in
-// partial (M, N), which may be where e writes. A is read in place: copying each chunk first cost 0 to 7
-// points of the peak in the runs made with this code (AVX-512, float32, rows 256 B to 16 KB apart), and gained nothing.
+// `rows` rows of the blocks [first, last) of N columns; place: where row 0 of A and column 0 of B stand in C.
 template <class T, class E>
-void multiply(const T* A, Size lda, const T* packed, Size K, Size N, Size first_row, Size last_row, Size first_block,
-              Size last_block, T* partial, Size ldp, const E& e) {
-    for (Size row = first_row; row < last_row; row += chunk_rows) {
-        const Size rows = last_row - row < chunk_rows ? last_row - row : chunk_rows;
-        for (Size k = 0; k == 0 || k < K; k += term_block) {
-            const Size terms = K - k < term_block ? K - k : term_block;
-            for (Size j = first_block; j < last_block; ++j) {
-                const Block block = block_at<T>(N, j);
-                const Size lanes = static_cast<Size>(block.lanes);
-                const T* const b = packed + block.first * K + k * lanes;
-                const int most = tile_rows(block.vectors == 0 ? 1 : block.vectors);
-                const T* const next = j + 1 < last_block ? b + block_width<T> * K : nullptr;
-                Size i = 0;
-                for (Size r = 0; r < rows; ++i) {
-                    const int now = next_rows(rows - r, most);
-                    const Terms<T> t = {A + (row + r) * lda + k, lda, 1, b, lanes, terms};
-                    compute<T>(now, block, fetch_ahead(t, next, lanes, i),
-                               {row + r, block.first, partial, ldp, k == 0, k + terms == K}, e);
-                    r += static_cast<Size>(now);
-                }
-            }
+LW_INLINE void row_of_blocks(const Step<T>& s, Size rows, Size N, Size first, Size last, const Place<T>& origin,
+                             const E& e) {
+    for (Size j = first; j < last; ++j) {
+        const Block block = block_at<T>(N, j);
+        const char* next = nullptr;
+        Size ahead_k = 0;
+        if (j + 1 < last) {
+            const Block after = block_at<T>(N, j + 1);
+            next = reinterpret_cast<const char*>(s.rows_of(after));
+            ahead_k = static_cast<Size>(after.lanes) * sizeof(T) / 4;
+        }
+        Place<T> place = origin;
+        place.column += block.first;
+        column_of_tiles(s, rows, block, next, ahead_k, place, e);
+    }
+}
+
+// C[rows, blocks] = A[rows, :] · B[:, blocks] through e. Sums over more than one block of terms wait in C. A is read in
+// place: copying each chunk first cost 0 to 7 points of the peak in the runs made with this code (AVX-512, float32, rows
+// 256 B to 16 KB apart), and gained nothing.
+template <class T, class E>
+void multiply(const Product<T>& p, const E& e) {
+    Size last_block = p.last_block;
+    if (p.first_block < last_block && p.last_row - p.first_row >= width<T>) {
+        const Block block = block_at<T>(p.N, last_block - 1);
+        if (block.columns <= across_columns<T>) {
+            --last_block;
+            multiply_across(p.A, p.lda, p.packed + block.first * p.K, static_cast<Size>(block.lanes), p.K, p.first_row,
+                            p.last_row, block.first, block.columns, e);
+        }
+    }
+    if (p.first_block == last_block) return;
+    for (Size row = p.first_row; row < p.last_row; row += chunk_rows) {
+        const Size rows = p.last_row - row < chunk_rows ? p.last_row - row : chunk_rows;
+        for (Size k = 0; k == 0 || k < p.K; k += term_block) {
+            const Size terms = p.K - k < term_block ? p.K - k : term_block;
+            row_of_blocks<T>({p.A + row * p.lda + k, p.lda, 1, p.packed, p.K, k, terms}, rows, p.N, p.first_block,
+                             last_block, {row, 0, p.C, p.ldc, k == 0, k + terms == p.K}, e);
         }
     }
 }
 
-// Where the tiles of AᵀD take their terms: X (K, p) gives vectors, Y (K, q) single elements. With few columns in D the
-// roles are exchanged, Cᵀ = DᵀA, and the tile is transposed on its way out; no sum changes.
-template <class T, bool exchanged, class E>
-LW_INLINE void t_compute(int rows, const Block& block, const Terms<T>& t, Size x, Size y, Place<T> p, const E& e) {
-    if constexpr (!exchanged) {
-        p.row = y;
-        p.column = x;
-        compute(rows, block, t, p, e);
-    } else {
-        constexpr int stride = most_rows < width<T> ? width<T> : (most_rows + width<T> - 1) / width<T> * width<T>;
-        alignas(64) T buffer[most_rows * block_width<T>];
-        alignas(64) T turned[block_width<T> * stride];
-        any_raw_tile(rows, block.vectors, t, buffer);
-        const int lanes = block.lanes < width<T> ? width<T> : block.lanes;
-        for (int c = 0; c < block.columns; ++c) {
-            for (int r = 0; r < rows; ++r) turned[c * stride + r] = buffer[r * lanes + c];
-            for (int r = rows; r < (rows + width<T> - 1) / width<T> * width<T>; ++r) turned[c * stride + r] = 0;
-        }
-        p.row = x;
-        p.column = y;
-        finish(turned, static_cast<Size>(stride), block.columns, rows, p, e);
-    }
-}
-
-template <class T, bool exchanged, class E>
-void t_loops(const T* X, Size ldx, Size x_first, Size x_last, const T* Y, Size ldy, Size y_first, Size y_last, Size K,
-             T* partial, Size ldp, T* workspace, const E& e) {
-    // A page between rows puts them all into the same few sets of the cache. Else, as measured,
-    // a packed X pays for itself when many tiles read it, and a copied Y with AVX2 but not with AVX-512.
-    const Size np = x_last - x_first, nq = y_last - y_first;
-    const bool pack_x = nq >= 384 || (ldx * sizeof(T) % 4096 == 0 && nq >= 48);
-    const bool copy_y = (ldy * sizeof(T) % 4096 == 0 && np >= 4 * block_width<T>) ||
-                        (block_vectors < 4 && np >= 16 * block_width<T>);
-    T* const y_copy = workspace + term_block * chunk_columns;
-    for (Size k = 0; k == 0 || k < K; k += term_block) {
-        const Size terms = K - k < term_block ? K - k : term_block;
-        for (Size xc = x_first; xc < x_last; xc += chunk_columns) {
-            const Size nx = x_last - xc < chunk_columns ? x_last - xc : chunk_columns;
-            const Size blocks = block_count<T>(nx);
-            if (pack_x) {
-                pack_rows(X + k * ldx + xc, ldx, terms, nx, workspace, term_block);
-            } else if (nx % block_width<T> != 0) {
-                const Block block = block_at<T>(nx, blocks - 1);
-                pack_block(X + k * ldx + xc + block.first, ldx, terms, block, workspace + block.first * term_block);
-            }
-            for (Size yc = y_first; yc < y_last; yc += chunk_rows) {
-                const Size ny = y_last - yc < chunk_rows ? y_last - yc : chunk_rows;
-                const T* a = Y + k * ldy + yc;
-                Size a_k = ldy;
-                if (copy_y) {
-                    for (Size i = 0; i < terms; ++i) {
-                        __builtin_memcpy(y_copy + i * copy_stride<T>, a + i * ldy, ny * sizeof(T));
-                    }
-                    a = y_copy;
-                    a_k = copy_stride<T>;
-                }
-                for (Size j = 0; j < blocks; ++j) {
-                    const Block block = block_at<T>(nx, j);
-                    const T* b = workspace + block.first * term_block;
-                    Size b_k = static_cast<Size>(block.lanes);
-                    if (!pack_x && block.columns == block_width<T>) {
-                        b = X + k * ldx + xc + block.first;
-                        b_k = ldx;
-                    }
-                    const int most = tile_rows(block.vectors == 0 ? 1 : block.vectors);
-                    for (Size r = 0; r < ny;) {
-                        const int now = next_rows(ny - r, most);
-                        const Terms<T> t = {a + r, 1, a_k, b, b_k, terms};
-                        // Fetching ahead cost 1 to 3 points here with AVX2 (X has just been packed).
-                        t_compute<T, exchanged>(now, block, fetch_ahead<T>(t, nullptr, 0, 0), xc + block.first, yc + r,
-                                                {0, 0, partial, ldp, k == 0, k + terms == K}, e);
-                        r += static_cast<Size>(now);
-                    }
-                }
-            }
-        }
-    }
-}
-
-// Lanes that n columns are padded to.
+// Whether AᵀD with these few columns is quicker with its vectors along the rows.
 template <class T>
-LW_INLINE Size padded(Size n) {
-    return n == 0 ? 0 : packed_size<T>(1, n);
+LW_INLINE bool turns(Size rows, Size columns) {
+    if (columns >= block_width<T> || columns == 0) return false;
+    return 4 * packed_size<T>(1, rows) * columns < 3 * packed_size<T>(1, columns) * rows;
 }
 
-// C[rows, columns] = A[:, rows]ᵀ · D[:, columns] through e; partial as in multiply.
+// Columns of A side by side, for the tiles of AᵀD. Rows of A that lie a power of two apart fall into few sets of the
+// cache, and AVX2, with its narrow blocks, reads A often.
+template <class T>
+struct CopiedColumns {
+    const T* A;
+    Size lda;
+    T* workspace;  // copy_size
+    bool copies;
+
+    CopiedColumns(const T* A, Size lda, Size columns, T* workspace)
+        : A(A), lda(lda), workspace(workspace),
+          copies((lda * sizeof(T) % 4096 == 0 && columns >= 4 * block_width<T>) ||
+                 (block_vectors < 4 && columns >= 16 * block_width<T>)) {}
+
+    // Terms [k, k + terms) of columns [first, first + columns): where they are, and how far apart.
+    LW_INLINE const T* get(Size k, Size terms, Size first, Size columns, Size& a_k) const {
+        const T* from = A + k * lda + first;
+        a_k = lda;
+        if (!copies) return from;
+        a_k = copy_stride<T>;
+        constexpr Size w = width<T>;
+        for (Size i = 0; i < terms; ++i) {
+            T* const to = workspace + i * copy_stride<T>;
+            for (Size c = 0; c < columns; c += 64 / sizeof(T)) __builtin_prefetch(from + 8 * lda + c, 0, 2);
+            Size c = 0;
+            for (; c + w <= columns; c += w) store(to + c, load(from + c));
+            if (c < columns) store(to + c, load_part(from + c, static_cast<int>(columns - c)));
+            from += lda;
+        }
+        return workspace;
+    }
+};
+
+// C[rows, columns] = A[:, rows]ᵀ · D[:, columns] through e.
 template <class T, class E>
-void t_multiply(const T* A, Size lda, Size first_row, Size last_row, const T* D, Size ldd, Size first_column,
-                Size last_column, Size K, T* partial, Size ldp, T* workspace, const E& e) {
-    const Size rows = last_row - first_row, columns = last_column - first_column;
-    if (columns < block_width<T> && padded<T>(rows) * columns < padded<T>(columns) * rows) {
-        t_loops<T, true>(A, lda, first_row, last_row, D, ldd, first_column, last_column, K, partial, ldp, workspace,
-                         e);
-    } else {
-        t_loops<T, false>(D, ldd, first_column, last_column, A, lda, first_row, last_row, K, partial, ldp, workspace,
+void t_multiply(const TransposedProduct<T>& p, const E& e) {
+    const Size rows = p.last_row - p.first_row, columns = p.last_column - p.first_column;
+    if (turns<T>(rows, columns)) {
+        return t_multiply_turned(p.A, p.lda, p.first_row, p.last_row, p.D + p.first_column, p.ldd, p.K, p.first_column,
+                                 columns, p.workspace, e);
+    }
+    const CopiedColumns<T> A(p.A, p.lda, columns, p.workspace);
+    T* const packed = p.workspace + copy_size<T>;
+    for (Size k = 0; k == 0 || k < p.K; k += term_block) {
+        const Size terms = p.K - k < term_block ? p.K - k : term_block;
+        for (Size column = p.first_column; column < p.last_column; column += chunk_columns) {
+            const Size n = p.last_column - column < chunk_columns ? p.last_column - column : chunk_columns;
+            pack_rows(p.D + k * p.ldd + column, p.ldd, terms, n, packed, term_block);
+            for (Size row = p.first_row; row < p.last_row; row += chunk_rows) {
+                const Size now = p.last_row - row < chunk_rows ? p.last_row - row : chunk_rows;
+                Size a_k;
+                const T* const a = A.get(k, terms, row, now, a_k);
+                row_of_blocks<T>({a, 1, a_k, packed, term_block, 0, terms}, now, n, 0, block_count<T>(n),
+                                 {row, column, p.C, p.ldc, k == 0, k + terms == p.K}, e);
+            }
+        }
+    }
+}
+
+// The same with D packed.
+template <class T, class E>
+void t_multiply_packed(const PackedTransposedProduct<T>& p, const E& e) {
+    if (p.first_block == p.last_block) return;
+    Size last_block = p.last_block;
+    const Block last = block_at<T>(p.N, last_block - 1);
+    if (turns<T>(p.last_row - p.first_row, static_cast<Size>(last.columns))) {
+        --last_block;
+        t_multiply_turned(p.A, p.lda, p.first_row, p.last_row, p.packed + last.first * p.K,
+                          static_cast<Size>(last.lanes), p.K, last.first, static_cast<Size>(last.columns), p.workspace,
                           e);
+    }
+    if (p.first_block == last_block) return;
+    const CopiedColumns<T> A(p.A, p.lda, (last_block - p.first_block) * block_width<T>, p.workspace);
+    for (Size row = p.first_row; row < p.last_row; row += chunk_rows) {
+        const Size rows = p.last_row - row < chunk_rows ? p.last_row - row : chunk_rows;
+        for (Size k = 0; k == 0 || k < p.K; k += term_block) {
+            const Size terms = p.K - k < term_block ? p.K - k : term_block;
+            Size a_k;
+            const T* const a = A.get(k, terms, row, rows, a_k);
+            row_of_blocks<T>({a, 1, a_k, p.packed, p.K, k, terms}, rows, p.N, p.first_block, last_block,
+                             {row, 0, p.C, p.ldc, k == 0, k + terms == p.K}, e);
+        }
     }
 }
 
@@ -257,14 +287,14 @@ LW_INLINE void column_sums_of(const T* D, Size ldd, Size K, T* sums, int last_la
         for (Size i = k; i < end; ++i) {
 #pragma GCC unroll 8
             for (int c = 0; c < C; ++c) {
-                sum[c] = sum[c] + (c + 1 < C ? load(D + i * ldd + c * w) : load_first(D + i * ldd + c * w, last_lanes));
+                sum[c] = sum[c] + (c + 1 < C ? load(D + i * ldd + c * w) : load_part(D + i * ldd + c * w, last_lanes));
             }
         }
 #pragma GCC unroll 8
         for (int c = 0; c < C; ++c) total[c] = k == 0 ? sum[c] : total[c] + sum[c];
     }
 #pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) store_first(sums + c * w, total[c], c + 1 < C ? w : last_lanes);
+    for (int c = 0; c < C; ++c) store_part(sums + c * w, total[c], c + 1 < C ? w : last_lanes);
 }
 
 template <class T, int C>

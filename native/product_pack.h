@@ -91,28 +91,6 @@ void pack_range(const T* B, Size ldb, Size K, Size N, Size first_k, Size last_k,
     pack_rows(B + first_k * ldb, ldb, last_k - first_k, N, packed, K, first_k);
 }
 
-// Rows become columns: the rows i and i + w/2 interleaved, log2 w times over.
-template <class T>
-LW_INLINE void transpose(Vector<T> (&rows)[width<T>]) {
-    constexpr int w = width<T>;
-    Mask<T> low = {}, high = {};
-    for (int i = 0; i < w; ++i) {
-        low[i] = i / 2 + (i % 2) * w;
-        high[i] = low[i] + w / 2;
-    }
-#pragma GCC unroll 4
-    for (int step = 1; step < w; step *= 2) {
-        Vector<T> next[w];
-#pragma GCC unroll 8
-        for (int i = 0; i < w / 2; ++i) {
-            next[2 * i] = __builtin_shuffle(rows[i], rows[i + w / 2], low);
-            next[2 * i + 1] = __builtin_shuffle(rows[i], rows[i + w / 2], high);
-        }
-#pragma GCC unroll 16
-        for (int i = 0; i < w; ++i) rows[i] = next[i];
-    }
-}
-
 template <class T>
 void pack_transposed(const T* S, Size lds, Size K, Size N, Size first, Size last, T* packed) {
     constexpr int w = width<T>;

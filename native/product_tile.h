@@ -5,11 +5,9 @@
 // eight independent sums that the latency of a multiply-add asks for.
 #pragma once
 
-#include "simd.h"
+#include "product_lanes.h"
 
 namespace lw::LW_NAMESPACE {
-
-using Size = std::size_t;
 
 #if LW_ISA == 2
 constexpr int block_vectors = 4;
@@ -22,34 +20,9 @@ constexpr int block_vectors = 2;
 constexpr int tile_rows(int vectors) { return vectors == 2 ? 6 : 12; }
 #endif
 
-// Blocks of at most half a vector use half vectors where that runs two at a time (AVX-512 on many processors).
-constexpr bool half_vectors = LW_ISA == 2;
-// A block of B comes from memory while the one before it is used. Measured on Zen 4 at
-// 512 × 2048 × 2048: 8 to 16 points of the peak with AVX2, none with AVX-512.
-constexpr bool fetches_ahead = LW_ISA != 2;
 constexpr int most_rows = 12;
 template <class T>
 constexpr int block_width = block_vectors * width<T>;
-
-template <class T>
-struct Half;
-template <>
-struct Half<float> {
-    typedef float Vector __attribute__((vector_size(LW_VECTOR_BYTES / 2)));
-};
-template <>
-struct Half<double> {
-    typedef double Vector __attribute__((vector_size(LW_VECTOR_BYTES / 2)));
-};
-
-#if LW_ISA == 2
-LW_INLINE Half<float>::Vector fma(Half<float>::Vector a, Half<float>::Vector b, Half<float>::Vector c) {
-    return _mm256_fmadd_ps(a, b, c);
-}
-LW_INLINE Half<double>::Vector fma(Half<double>::Vector a, Half<double>::Vector b, Half<double>::Vector c) {
-    return _mm256_fmadd_pd(a, b, c);
-}
-#endif
 
 // K terms of a tile: element (r, k) of A at a[r · a_row + k · a_k], row k of B at b + k · b_k.
 template <class T>
@@ -59,7 +32,7 @@ struct Terms {
     const T* b;
     Size b_k;
     Size K;
-    const char* ahead = nullptr;  // where the next block of B is fetched from, ahead_k bytes further for each k
+    const char* ahead = reinterpret_cast<const char*>(b);  // fetched meanwhile, ahead_k bytes further for each k
     Size ahead_k = 0;
 };
 
@@ -77,13 +50,11 @@ LW_INLINE void accumulate(const Terms<T>& t, V (&sum)[R][C]) {
         for (int c = 0; c < C; ++c) sum[r][c] = V{};
     }
     const T* b = t.b;
-    [[maybe_unused]] const char* ahead = t.ahead;
-    [[maybe_unused]] const Size ahead_k = t.ahead_k;
+    const char* ahead = t.ahead;
+    const Size ahead_k = t.ahead_k;
     for (Size k = t.K; k > 0; --k) {
-        if constexpr (fetches_ahead) {
-            __builtin_prefetch(ahead, 0, 2);
-            ahead += ahead_k;
-        }
+        __builtin_prefetch(ahead, 0, 2);
+        ahead += ahead_k;
         V row[C];
 #pragma GCC unroll 4
         for (int c = 0; c < C; ++c) __builtin_memcpy(&row[c], b + c * w, sizeof(V));
@@ -108,93 +79,72 @@ struct Place {
     bool first, last;  // block of terms
 };
 
-// A full tile: the sums go from the registers through the epilogue e(sums, row, column, count of columns).
-template <int R, class T, class E>
-__attribute__((noinline)) void tile(const Terms<T>& t, const Place<T>& p, const E& e) {
+#define LW_INLINE_LAMBDA __attribute__((always_inline))
+
+// f(row, vector, lanes) for each vector of a tile.
+template <int R, int C, class Last, class F>
+LW_INLINE void each_vector(Last last, const F& f) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+        for (int c = 0; c + 1 < C; ++c) f(r, c, Whole{});
+        f(r, C - 1, last);
+    }
+}
+
+// From the registers through the epilogue. `last`: lanes of the last vector of each row.
+template <class V, int R, int C, class T, class Last, class E>
+__attribute__((noinline)) void tile(const Terms<T>& t, const Place<T>& place, const E& epilogue, Last last) {
     constexpr int w = width<T>;
-    Vector<T> sum[R][block_vectors];
+    // Copies: behind a store the compiler would read again what it knows by reference only.
+    const Place<T> p = place;
+    const E e = epilogue.at(p.row, p.column);
     T* const partial = p.partial + p.row * p.ldp + p.column;
     // The lines of C, while the sums run: about 2 points in large products; small ones lost 1.
     if (!p.first || t.K >= 256) {
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
-            for (int c = 0; c < block_width<T>; c += 64 / static_cast<int>(sizeof(T))) {
+#pragma GCC unroll 4
+            for (int c = 0; c < C * w; c += 64 / static_cast<int>(sizeof(T))) {
                 __builtin_prefetch(partial + static_cast<Size>(r) * p.ldp + c, 1, 3);
+                if (p.last) e.fetch(static_cast<Size>(r), static_cast<Size>(c));
             }
         }
     }
-    accumulate(t, sum);
-    if (!p.first) {
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-            for (int c = 0; c < block_vectors; ++c) {
-                sum[r][c] = load(partial + static_cast<Size>(r) * p.ldp + c * w) + sum[r][c];
-            }
-        }
-    }
-    if (!p.last) {
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-            for (int c = 0; c < block_vectors; ++c) {
-                store(partial + static_cast<Size>(r) * p.ldp + c * w, sum[r][c]);
-            }
-        }
-        return;
-    }
+    V sums[R][C];
+    accumulate(t, sums);
+    Vector<T> z[R][C];
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-        for (int c = 0; c < block_vectors; ++c) {
-            e(sum[r][c], p.row + static_cast<Size>(r), p.column + static_cast<Size>(c * w), w);
-        }
+        for (int c = 0; c < C; ++c) z[r][c] = widened<T>(sums[r][c]);
     }
+    if (!p.first) {
+        each_vector<R, C>(last, [&](int r, int c, auto lanes) LW_INLINE_LAMBDA {
+            z[r][c] = load_lanes(partial + static_cast<Size>(r) * p.ldp + c * w, lanes) + z[r][c];
+        });
+    }
+    if (!p.last) {
+        each_vector<R, C>(last, [&](int r, int c, auto lanes) LW_INLINE_LAMBDA {
+            store_lanes(partial + static_cast<Size>(r) * p.ldp + c * w, z[r][c], lanes);
+        });
+        return;
+    }
+    each_vector<R, C>(last, [&](int r, int c, auto lanes) LW_INLINE_LAMBDA {
+        e(z[r][c], static_cast<Size>(r), static_cast<Size>(c * w), lanes);
+    });
 }
 
 // Any tile, its sums written to a buffer whose rows are whole vectors.
 template <class V, int R, int C, class T>
 __attribute__((noinline)) void raw_tile(const Terms<T>& t, T* buffer) {
-    constexpr int w = sizeof(V) / sizeof(T);
-    constexpr int stride = C * w < width<T> ? width<T> : C * w;
     V sum[R][C];
     accumulate(t, sum);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-        for (int c = 0; c < C; ++c) __builtin_memcpy(buffer + r * stride + c * w, &sum[r][c], sizeof(V));
-        if constexpr (w < width<T>) {
-            const V zero = {};
-            __builtin_memcpy(buffer + r * stride + w, &zero, sizeof(V));
-        }
+        for (int c = 0; c < C; ++c) store(buffer + (r * C + c) * width<T>, widened<T>(sum[r][c]));
     }
-}
-
-// From the buffer through the epilogue: ragged and narrow tiles, and epilogues too long to repeat for each register.
-template <class T, class E>
-__attribute__((noinline)) void finish(const T* buffer, Size stride, int rows, int columns, const Place<T>& p,
-                                      const E& e) {
-    for (int r = 0; r < rows; ++r) {
-        const Size row = p.row + static_cast<Size>(r);
-        for (int c = 0; c < columns; c += width<T>) {
-            const int n = columns - c < width<T> ? columns - c : width<T>;
-            const Size column = p.column + static_cast<Size>(c);
-            T* const partial = p.partial + row * p.ldp + column;
-            Vector<T> z = load(buffer + static_cast<Size>(r) * stride + c);
-            if (!p.first) z = load_first(partial, n) + z;
-            if (p.last) {
-                e(z, row, column, n);
-            } else {
-                store_first(partial, z, n);
-            }
-        }
-    }
-}
-
-template <int R, class T, class E>
-LW_INLINE void tile_of(int rows, const Terms<T>& t, const Place<T>& p, const E& e) {
-    if (rows == R) return tile<R>(t, p, e);
-    if constexpr (R > 1) tile_of<R - 1>(rows, t, p, e);
 }
 
 template <class V, int R, int C, class T>
@@ -215,6 +165,58 @@ __attribute__((noinline)) void any_raw_tile(int rows, int vectors, const Terms<T
     }
     if (vectors == 2) return raw_tile_of<Vector<T>, tile_rows(2), 2>(rows, t, buffer);
     raw_tile_of<Vector<T>, tile_rows(1), 1>(rows, t, buffer);
+}
+
+// From the buffer, whose rows are `vectors` vectors, through the epilogue.
+template <class T, class E>
+__attribute__((noinline)) void finish(const T* buffer, int rows, int vectors, int columns, const Place<T>& place,
+                                      const E& epilogue) {
+    const Place<T> p = place;
+    const E e = epilogue.at(p.row, p.column);
+    for (int r = 0; r < rows; ++r) {
+        T* const partial = p.partial + (p.row + static_cast<Size>(r)) * p.ldp + p.column;
+        for (int c = 0; c < columns; c += width<T>) {
+            const Part<T> lanes(columns - c < width<T> ? columns - c : width<T>);
+            Vector<T> z = load(buffer + r * vectors * width<T> + c);
+            if (!p.first) z = load_lanes(partial + c, lanes) + z;
+            if (p.last) {
+                e(z, static_cast<Size>(r), static_cast<Size>(c), lanes);
+            } else {
+                store_lanes(partial + c, z, lanes);
+            }
+        }
+    }
+}
+
+template <class V, int R, int C, class T, class E>
+LW_INLINE void tile_of(int rows, const Terms<T>& t, const Place<T>& p, const E& e) {
+    if (rows == R) return tile<V, R, C>(t, p, e, Whole{});
+    if constexpr (R > 1) tile_of<V, R - 1, C>(rows, t, p, e);
+}
+
+// A tile of any shape: `columns` of a block of `vectors` vectors (0: half a vector).
+template <class T, class E>
+LW_INLINE void any_tile(int rows, int vectors, int columns, const Terms<T>& t, const Place<T>& p, const E& e) {
+    constexpr int w = width<T>;
+    if (columns == block_width<T>) {
+        return tile_of<Vector<T>, tile_rows(block_vectors), block_vectors>(rows, t, p, e);
+    }
+    const int used = vectors == 0 ? 1 : vectors;
+    if (rows == tile_rows(used)) {
+        const Part<T> last(columns - (used - 1) * w);
+        if constexpr (half_vectors) {
+            if (vectors == 0) return tile<typename Half<T>::Vector, tile_rows(1), 1>(t, p, e, last);
+        }
+        if (vectors == 1) return tile<Vector<T>, tile_rows(1), 1>(t, p, e, last);
+        if (vectors == 2) return tile<Vector<T>, tile_rows(2), 2>(t, p, e, last);
+        if constexpr (block_vectors == 4) {
+            if (vectors == 3) return tile<Vector<T>, tile_rows(3), 3>(t, p, e, last);
+            return tile<Vector<T>, tile_rows(4), 4>(t, p, e, last);
+        }
+    }
+    alignas(64) T buffer[most_rows * block_width<T>];
+    any_raw_tile(rows, vectors, t, buffer);
+    finish(buffer, rows, used, columns, p, e);
 }
 
 }  // namespace lw::LW_NAMESPACE

@@ -80,6 +80,12 @@ std::size_t Program<T>::arena_bytes() const {
     return loaded_->listing.arena_bytes;
 }
 template <class T>
+std::size_t Program<T>::local_bytes() const {
+    std::size_t bytes = 0;
+    for (const program::Job& job : loaded_->listing.jobs) bytes = std::max(bytes, job.local_bytes);
+    return bytes;
+}
+template <class T>
 std::size_t Program<T>::scalars() const {
     return loaded_->listing.scalars;
 }
@@ -126,6 +132,12 @@ void Program<T>::bind(void* const* bound, void* state, int threads) {
             share.bases[program::first_bound_base + i] = static_cast<char*>(bound[i]);
         }
     }
+}
+
+template <class T>
+void Program<T>::cut(std::size_t rows, std::size_t columns) {
+    loaded_->forced = {rows, columns};
+    loaded_->threads = 0;
 }
 
 template <class T>

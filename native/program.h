@@ -69,6 +69,7 @@ public:
     const std::vector<BoundArray>& bound() const;
     std::size_t state_bytes() const;
     std::size_t arena_bytes() const;
+    std::size_t local_bytes() const;  // for each row of a tile, at most
     std::size_t scalars() const;
     const std::vector<SourceUse>& sources() const;
     std::size_t gathered_rows() const;  // of each source in a run; 0 where there is no gather
@@ -89,6 +90,9 @@ public:
     // Where the runs that follow find their memory, and on how many threads. Makes the arena and what the threads need
     // when it is first called or the number changes.
     void bind(void* const* bound, void* state, int threads);
+
+    // For tests: tiles of so many rows and columns, rounded up to blocks where they must be, on all threads; 0 chooses.
+    void cut(std::size_t rows, std::size_t columns);
 
     // Runs once; allocates nothing. The context may be null where nothing is gathered, and its rows are not checked.
     // Throws BadIndexError.

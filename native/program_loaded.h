@@ -23,6 +23,11 @@ private:
     std::unique_ptr<char, Release> data_;
 };
 
+// Rows and columns of the tiles of a job.
+struct Cut {
+    std::size_t rows, columns;
+};
+
 struct StageTiles {
     int threads;
     std::size_t first, last;  // tiles
@@ -48,11 +53,13 @@ struct Loaded {
 
     // For `threads` threads:
     int threads = 0;
+    Cut forced{};  // by tests
     std::vector<StageTiles> stages;
     std::vector<Tile> tiles;
     std::vector<Share<T>> shares;
     std::vector<T> scalars;
-    Memory arena, scratch;
+    Memory arena;
+    std::vector<Memory> scratch;  // of the shares; each its own, so that a sanitizer sees the ends
 };
 
 // std::invalid_argument where anything is wrong.

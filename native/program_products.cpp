@@ -7,7 +7,7 @@ namespace {
 // Multiply-adds of a thread in a nanosecond, as operations; what a thread is worth does not need more than that.
 template <class T>
 double product_time(double K, double rows, double columns) {
-    return 2 * K * rows * columns / (sizeof(T) == 4 ? 70 : 35);
+    return 2 * K * rows * columns / (sizeof(T) == 4 ? 100 : 50);
 }
 
 template <class T>

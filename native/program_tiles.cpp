@@ -16,10 +16,6 @@ constexpr double worth_a_tile = 5000;           // ns
 constexpr double tile_time = 150;               // ns: taking one from the counter, and its first instructions
 constexpr std::size_t most_pieces = 1 << 15;
 
-struct Cut {
-    std::size_t rows, columns;
-};
-
 std::size_t divided(std::size_t n, std::size_t by) { return (n + by - 1) / by; }
 std::size_t rounded(std::size_t n, std::size_t unit) { return divided(n, unit) * unit; }
 
@@ -79,8 +75,14 @@ struct Cutter {
         return alone ? (rounds - 1) * piece(cut.rows) + piece(last) : rounds * piece(cut.rows);
     }
 
-    Cut choose() const {
+    Cut choose(const Cut& forced) const {
         const Cut whole{job.rows, job.columns}, most = largest();
+        if (forced.rows > 0) {
+            const std::size_t rows = job.row_blocks ? rounded(forced.rows, block) : forced.rows;
+            const std::size_t columns = forced.columns == 0 ? job.columns : rounded(forced.columns, block);
+            return {job.split_rows ? std::min(rows, job.rows) : job.rows,
+                    job.split_columns ? std::min(columns, job.columns) : job.columns};
+        }
         if (threads == 1 && most.rows == whole.rows && most.columns == whole.columns) return whole;
         const auto n = static_cast<std::size_t>(threads);
         Cut best = most;
@@ -162,12 +164,12 @@ void plan_tiles(Loaded<T>& program, int threads) {
         double work = 0;
         for (std::size_t j = stage.first; j < stage.last; ++j) work += program.job_facts[j].nanoseconds;
         // threads_for counts in operations of which a thread does 30 a nanosecond.
-        const int useful = threads_for(30 * work, threads);
+        const int useful = program.forced.rows > 0 ? threads : threads_for(30 * work, threads);
         for (std::size_t j = stage.first; j < stage.last; ++j) {
             const Job& job = program.listing.jobs[j];
             if (job.rows == 0) continue;
             const JobFacts& facts = program.job_facts[j];
-            const Cut cut = Cutter{job, facts, products.tile_rows, products.block, useful}.choose();
+            const Cut cut = Cutter{job, facts, products.tile_rows, products.block, useful}.choose(program.forced);
             local = std::max(local, place_locals(program, job, cut));
             turned |= facts.turned;
             add_tiles(program, j, cut);
@@ -177,18 +179,14 @@ void plan_tiles(Loaded<T>& program, int threads) {
         program.stages.push_back({used, first, program.tiles.size()});
         most_threads = std::max(most_threads, used);
     }
-    local = rounded(local, 64);
-    const std::size_t workspace = turned ? rounded(products.t_workspace * sizeof(T), 64) : 0;
-    const auto shares = static_cast<std::size_t>(most_threads);
-    if (local + workspace > most / shares) throw std::bad_alloc();
-    program.scratch = Memory((local + workspace) * shares);
-    program.shares = std::vector<Share<T>>(shares);
-    for (std::size_t i = 0; i < shares; ++i) {
-        Share<T>& share = program.shares[i];
-        char* const memory = program.scratch.data() + i * (local + workspace);
+    program.scratch.clear();
+    program.shares = std::vector<Share<T>>(static_cast<std::size_t>(most_threads));
+    for (Share<T>& share : program.shares) {
         share.bases.assign(first_bound_base + program.listing.bound, nullptr);
-        share.bases[local_base] = memory;
-        share.workspace = reinterpret_cast<T*>(memory + local);
+        program.scratch.emplace_back(local);
+        share.bases[local_base] = program.scratch.back().data();
+        program.scratch.emplace_back(turned ? products.t_workspace * sizeof(T) : 0);
+        share.workspace = reinterpret_cast<T*>(program.scratch.back().data());
         share.kernels = &program.kernels;
     }
     program.threads = threads;

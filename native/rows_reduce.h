@@ -6,74 +6,59 @@
 
 namespace lw::LW_NAMESPACE {
 
-// Whichever is larger; NaN where one is.
-template <class T>
-LW_INLINE Vector<T> larger_or_nan(Vector<T> x, Vector<T> y) {
-    const Vector<T> z = select<T>(x > y, x, y);  // y where one is NaN
-    return select<T>(x != x, x, z);
-}
+// Sums of longer runs are accumulated in double, in four chains of 64 bytes (32 lanes).
+constexpr Size short_run = 64;
+constexpr int chains = 4;
 
 template <class T>
-LW_INLINE T fold_larger_or_nan(const Lanes<T>& x) {
-    return fold<T>(x, [](T a, T b) __attribute__((always_inline)) { return a != a || a > b ? a : b; });
-}
-
-template <class T>
-LW_INLINE T run_max(const T* x, Size n) {
-    Lanes<T> most = all_lanes<T>(-infinity<T>);
-    over_lanes<T>(n, [&](Size k, int count) __attribute__((always_inline)) {
-        const Lanes<T> y = load_lanes_of<T>(x + k, count, -infinity<T>);
-        LW_EACH_LANE_VECTOR most.v[i] = larger_or_nan<T>(y.v[i], most.v[i]);
-    });
-    return fold_larger_or_nan<T>(most);
-}
-
-constexpr Size short_run = 64;   // sums of longer ones are accumulated in double
-constexpr int long_lanes = 32;   // in that many chains
-
-// `long_lanes` numbers of x added to those of sum.
-template <class T>
-LW_INLINE void add_long(Vector<double> (&sum)[long_lanes / width<double>], const T* x) {
-    constexpr int w = width<double>, n = long_lanes / w;
-#pragma GCC unroll 16
-    for (int i = 0; i < n; ++i) {
+LW_INLINE Lanes<double> load_as_double(const T* p) {
+    Lanes<double> y;
+    LW_EACH_LANE_VECTOR {
         if constexpr (sizeof(T) == 8) {
-            sum[i] += load<double>(x + i * w);
+            y.v[i] = load<double>(p + i * width<double>);
         } else {
             typename Half<float>::Vector half;
-            __builtin_memcpy(&half, x + i * w, sizeof half);
-            sum[i] += __builtin_convertvector(half, Vector<double>);
+            __builtin_memcpy(&half, p + i * width<double>, sizeof half);
+            y.v[i] = __builtin_convertvector(half, Vector<double>);
         }
+    }
+    return y;
+}
+
+template <class T>
+LW_INLINE void add_to_chains(Lanes<double> (&sum)[chains], const T* x) {
+#pragma GCC unroll 4
+    for (int c = 0; c < chains; ++c) {
+        const Lanes<double> y = load_as_double<T>(x + c * lanes<double>);
+        LW_EACH_LANE_VECTOR sum[c].v[i] += y.v[i];
     }
 }
 
 template <class T>
 LW_INLINE double long_sum(const T* x, Size n) {
-    constexpr int w = width<double>;
-    Vector<double> sum[long_lanes / w] = {};
+    constexpr Size step = chains * lanes<double>;
+    Lanes<double> sum[chains] = {};
     Size k = 0;
-    for (; k + long_lanes <= n; k += long_lanes) add_long<T>(sum, x + k);
+    for (; k + step <= n; k += step) add_to_chains<T>(sum, x + k);
     if (k < n) {
-        T rest[long_lanes] = {};
-        for (Size i = 0; k + i < n; ++i) rest[i] = x[k + i];
-        add_long<T>(sum, rest);
+        T rest[step] = {};
+        over_lanes<T>(n - k, [&](Size at, int count) __attribute__((always_inline)) {
+            store_lanes<T>(rest + at, load_lanes<T>(x + k + at, count, T(0)), lanes<T>);
+        });
+        add_to_chains<T>(sum, rest);
     }
-    double part[long_lanes];
-    for (int i = 0; i < long_lanes / w; ++i) store<double>(part + i * w, sum[i]);
-    for (int half = long_lanes / 2; half > 0; half /= 2) {
-        for (int l = 0; l < half; ++l) part[l] += part[l + half];
-    }
-    return part[0];
+    LW_EACH_LANE_VECTOR sum[0].v[i] = (sum[0].v[i] + sum[2].v[i]) + (sum[1].v[i] + sum[3].v[i]);
+    return fold<double>(sum[0], Add{});
 }
 
 template <class T>
 LW_INLINE T short_sum(const T* x, Size n) {
     Lanes<T> sum = all_lanes<T>(0);
     over_lanes<T>(n, [&](Size k, int count) __attribute__((always_inline)) {
-        const Lanes<T> y = load_lanes_of<T>(x + k, count, T(0));
+        const Lanes<T> y = load_lanes<T>(x + k, count, T(0));
         LW_EACH_LANE_VECTOR sum.v[i] += y.v[i];
     });
-    return fold_sum<T>(sum);
+    return fold<T>(sum, Add{});
 }
 
 template <class T>
@@ -83,69 +68,173 @@ LW_INLINE T run_sum(const T* x, Size n, bool mean) {
     return static_cast<T>(mean ? sum / static_cast<double>(n) : sum);
 }
 
+// Runs of at most that many entries are reduced one in each lane, in the order of the entries.
+constexpr Size turned_run = 16;
+
+// f.finish(f(…f(f.start, first entry)…, last entry)) of each run.
+template <class T, class F>
+void reduce_turned(const T* x, Size ldx, T* out, Size ldo, Size runs, Size length, F f) {
+    for (Size r = 0; r < runs; r += width<T>) {
+        Vector<T> y = f.template start<T>();
+        turn_in<T>(x + r * ldx, ldx, runs - r, static_cast<int>(length), [&](int, Vector<T> v)
+                   __attribute__((always_inline)) { y = f(v, y); });
+        store_each<T>(out + r * ldo, ldo, f.template finish<T>(y, length), runs - r);
+    }
+}
+
 template <class T>
-LW_INLINE T run_logsumexp(const T* x, Size n) {
-    const T top = run_max<T>(x, n);
-    if (top - top != 0) return top;  // NaN or infinity
-    return top + exponentials<T, false>(x, n, nullptr).log_total();
+void sums(const T* x, Size ldx, T* out, Size ldo, Size runs, Size length, bool mean) {
+    if (length > 0 && length <= turned_run) {
+        if (mean) return reduce_turned<T>(x, ldx, out, ldo, runs, length, Mean{});
+        return reduce_turned<T>(x, ldx, out, ldo, runs, length, Add{});
+    }
+    for (Size r = 0; r < runs; ++r) out[r * ldo] = run_sum<T>(x + r * ldx, length, mean);
+}
+
+template <class T>
+void maxima(const T* x, Size ldx, T* out, Size ldo, Size runs, Size length) {
+    if (length > 0 && length <= turned_run) {
+        return reduce_turned<T>(x, ldx, out, ldo, runs, length, LargerOrNan{});
+    }
+    for (Size r = 0; r < runs; ++r) out[r * ldo] = run_max<T>(x + r * ldx, length);
 }
 
 template <class T>
 void row_reduce(const T* x, Size ldx, T* out, Size ldo, Size rows, Size groups, Size length, Reduction op) {
-    over_runs<T>(x, ldx, out, ldo, 1, rows, groups, length,
-                 [=](const T* from, Size stride, T* to, Size out_stride, Size runs) {
-                     for (Size r = 0; r < runs; ++r) {
-                         const T* const run = from + r * stride;
-                         T& y = to[r * out_stride];
-                         switch (op) {
-                             case Reduction::sum:
-                             case Reduction::mean:
-                                 y = run_sum<T>(run, length, op == Reduction::mean);
-                                 break;
-                             case Reduction::max:
-                                 y = run_max<T>(run, length);
-                                 break;
-                             case Reduction::logsumexp:
-                                 y = run_logsumexp<T>(run, length);
-                                 break;
-                         }
-                     }
-                 });
+    if (length == 1) {  // each of them is the entry itself
+        if (ldx == groups && ldo == groups) {
+            __builtin_memmove(out, x, rows * groups * sizeof(T));
+            return;
+        }
+        for (Size r = 0; r < rows; ++r) {
+            for (Size g = 0; g < groups; ++g) out[r * ldo + g] = x[r * ldx + g];
+        }
+        return;
+    }
+    over_runs<T>(x, ldx, out, ldo, 1, rows, groups, length, [=](const T* z, Size zd, T* y, Size yd, Size runs) {
+        switch (op) {
+            case Reduction::sum:
+            case Reduction::mean:
+                return sums<T>(z, zd, y, yd, runs, length, op == Reduction::mean);
+            case Reduction::max:
+                return maxima<T>(z, zd, y, yd, runs, length);
+            case Reduction::logsumexp:
+                if (length == 0 || length > longest_turned) return long_logsumexp<T>(z, zd, y, yd, runs, length);
+                return short_logsumexp<T>(z, zd, y, yd, runs, length);
+        }
+    });
 }
 
-// Down columns: eight rows are added in pairs, those sums in one chain for each block of rows, the blocks in order.
+// Down columns -------------------------------------------------------------------------------------------------
+//
+// Eight rows are combined in pairs, their results in one chain in each block of rows, and those of the blocks in order.
+// Rows that are not there count as `start`.
+
 constexpr Size row_group = 8;
 constexpr Size row_block = 512;
 
+template <class V, class F>
+LW_INLINE V in_pairs(const V (&x)[row_group], F f) {
+    return f(f(f(x[0], x[1]), f(x[2], x[3])), f(f(x[4], x[5]), f(x[6], x[7])));
+}
+
+// Columns that fill at most one vector: load(row) gives those of a row, and the result stays in a register.
+template <class V, class T, class Load, class F>
+LW_INLINE V reduce_columns(const T* D, Size ldd, Size K, V start, Load load, F f) {
+    V result = start;
+    for (Size first = 0; first < K; first += row_block) {
+        const Size last = K - first < row_block ? K : first + row_block;
+        V chain = start, x[row_group];
+        Size k = first;
+        for (; k + row_group <= last; k += row_group) {
+#pragma GCC unroll 8
+            for (Size i = 0; i < row_group; ++i) x[i] = load(D + (k + i) * ldd);
+            chain = f(chain, in_pairs(x, f));
+        }
+        if (k < last) {
+            for (Size i = 0; i < row_group; ++i) x[i] = start;
+            for (Size i = 0; k + i < last; ++i) x[i] = load(D + (k + i) * ldd);
+            chain = f(chain, in_pairs(x, f));
+        }
+        result = f(result, chain);
+    }
+    return result;
+}
+
+template <class T, class F>
+void narrow_columns(const T* D, Size ldd, Size K, int columns, T* out, F f) {
+    const Vector<T> start = f.template start<T>();
+    T result[width<T>];
+    if (columns <= unit<T>) {
+        Unit<T> first;
+        __builtin_memcpy(&first, &start, sizeof first);
+        const Unit<T> y = reduce_columns<Unit<T>>(
+            D, ldd, K, first, [=](const T* p) __attribute__((always_inline)) { return load_unit(p, columns); }, f);
+        __builtin_memcpy(result, &y, sizeof y);
+    } else {
+        const Vector<T> y = reduce_columns<Vector<T>>(
+            D, ldd, K, start, [=](const T* p) __attribute__((always_inline)) { return load_some<T>(p, columns); }, f);
+        store<T>(result, y);
+    }
+    for (int j = 0; j < columns; ++j) out[j] = result[j];
+}
+
+// Columns that are done together: their chains stay in the first-level cache while eight rows at a time go by. (Panels
+// of columns with their chains in registers took seven times as long for 512 × 1024 in float32, rows a page apart.)
 template <class T>
-LW_INLINE Vector<T> group_sum(const T* D, Size ldd, Size rows, int count) {
-    Vector<T> x[row_group];
-    for (Size i = 0; i < row_group; ++i) x[i] = i < rows ? load_first<T>(D + i * ldd, count) : Vector<T>{};
-    return ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));
+constexpr Size column_chunk = 2048 / sizeof(T);
+
+template <class T, class F>
+LW_INLINE void reduce_rows(const T* D, Size ldd, Size rows, Size columns, T* chain, const T* absent, F f) {
+    for (Size k = 0; k < rows; k += row_group) {
+        const T* row[row_group];
+        for (Size i = 0; i < row_group; ++i) row[i] = k + i < rows ? D + (k + i) * ldd : absent;
+        const auto step = [&](Size j, int n) __attribute__((always_inline)) {
+            Vector<T> x[row_group];
+#pragma GCC unroll 8
+            for (Size i = 0; i < row_group; ++i) x[i] = load_some<T>(row[i] + j, n);
+            store_some<T>(chain + j, f(load_some<T>(chain + j, n), in_pairs(x, f)), n);
+        };
+        Size j = 0;
+        for (; j + width<T> <= columns; j += width<T>) step(j, width<T>);
+        if (j < columns) step(j, static_cast<int>(columns - j));
+    }
+}
+
+template <class T, class F>
+void wide_columns(const T* D, Size ldd, Size K, Size columns, T* out, F f) {
+    T chain[column_chunk<T>], absent[column_chunk<T>];
+    const T start = f.template start<T>()[0];
+    if (K % row_group != 0) {
+        for (Size j = 0; j < columns && j < column_chunk<T>; ++j) absent[j] = start;
+    }
+    for (Size c = 0; c < columns; c += column_chunk<T>) {
+        const Size here = columns - c < column_chunk<T> ? columns - c : column_chunk<T>;
+        for (Size j = 0; j < here; ++j) out[c + j] = start;
+        for (Size k = 0; k < K; k += row_block) {
+            const Size rows = K - k < row_block ? K - k : row_block;
+            for (Size j = 0; j < here; ++j) chain[j] = start;
+            reduce_rows<T>(D + k * ldd + c, ldd, rows, here, chain, absent, f);
+            for (Size j = 0; j < here; ++j) out[c + j] = f(out[c + j], chain[j]);
+        }
+    }
+}
+
+template <class T, class F>
+LW_INLINE void reduce_down(const T* D, Size ldd, Size K, Size columns, T* out, F f) {
+    if (columns < width<T>) {
+        narrow_columns<T>(D, ldd, K, static_cast<int>(columns), out, f);
+    } else {
+        wide_columns<T>(D, ldd, K, columns, out, f);
+    }
 }
 
 template <class T>
 void column_reduce(const T* D, Size ldd, Size K, Size columns, T* out, Reduction op) {
-    for (Size j = 0; j < columns; j += width<T>) {
-        const int count = columns - j < static_cast<Size>(width<T>) ? static_cast<int>(columns - j) : width<T>;
-        if (op == Reduction::max) {
-            Vector<T> most = all<T>(-infinity<T>);
-            for (Size k = 0; k < K; ++k) most = larger_or_nan<T>(load_first<T>(D + k * ldd + j, count), most);
-            store_first<T>(out + j, most, count);
-            continue;
-        }
-        Vector<T> total = {};
-        for (Size first = 0; first < K; first += row_block) {
-            const Size last = K - first < row_block ? K : first + row_block;
-            Vector<T> sum = {};
-            for (Size k = first; k < last; k += row_group) {
-                sum += group_sum<T>(D + k * ldd + j, ldd, last - k, count);
-            }
-            total += sum;
-        }
-        if (op == Reduction::mean) total /= static_cast<T>(K);
-        store_first<T>(out + j, total, count);
-    }
+    if (op == Reduction::max) return reduce_down<T>(D, ldd, K, columns, out, LargerOrNan{});
+    reduce_down<T>(D, ldd, K, columns, out, Add{});
+    if (op != Reduction::mean) return;
+    for (Size j = 0; j < columns; ++j) out[j] /= static_cast<T>(K);
 }
 
 }  // namespace lw::LW_NAMESPACE

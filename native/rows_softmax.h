@@ -1,164 +1,348 @@
-// Softmax along runs of entries, its logarithm and its cross-entropy.
+// Softmax along runs of entries, its logarithm, its cross-entropy and log-sum-exp.
+//
+// All of them rest on the distances d = z - top from the largest entry and on `others`, Σ e^d over all entries but
+// that one: log Σ e^z = top + log1p(others), where nothing small is added to the 1 before its logarithm is taken.
+// Several entries may be as large as `top`; each but one counts 1. One infinite entry: others = 0, d = NaN there.
 #pragma once
 
-#include "rows_lanes.h"
+#include "rows_turn.h"
 
 namespace lw::LW_NAMESPACE {
 
-// Of a run of z: its largest entry (NaN entries aside), and the sum of e^(z - top) over all entries but that one.
-// NaN and infinity in `others` are as in the definition: one infinite entry gives 0, two give NaN.
+// Where top is infinite, d and with it the sum are NaN; right, unless top = ∞ is one entry alone.
+// nans: how many entries have d = NaN.
 template <class T>
-struct Top {
-    T top, others;
+LW_INLINE Vector<T> others_of_infinity(Vector<T> others, Vector<T> top, Vector<T> nans) {
+    return select<T>((top == infinity<T>) & (nans == T(1)), Vector<T>{}, others);
+}
 
-    // Σ e^(z - top), NaN where top is infinite.
-    LW_INLINE T total() const { return (others + T(1)) + (top - top); }
-    LW_INLINE T log_total() const { return log1p_v<T>(all<T>(others))[0]; }
+// Σ e^d, NaN where top is infinite.
+template <class T>
+LW_INLINE Vector<T> total_of(Vector<T> others, Vector<T> top) {
+    return (others + T(1)) + (top - top);
+}
+
+// Short runs: one in each lane ---------------------------------------------------------------------------------------
+
+// What is known of several panels of `width` runs each, one after another. Each step is done for all of them before the
+// next: the chain of one panel is longer than what a processor looks ahead.
+constexpr int turned_vectors = 64;
+
+// fixed: the length of the runs, or 0 where it is known at run time only.
+template <class T, int fixed>
+struct Panels {
+    int given_length;
+    Vector<T> d[turned_vectors], e[turned_vectors];  // entry k of panel p: p · length + k
+    Vector<T> top[turned_vectors], others[turned_vectors], log_total[turned_vectors];  // of panel p
+
+    LW_INLINE int length() const { return fixed > 0 ? fixed : given_length; }
 };
 
-template <class T, class F>
-LW_INLINE void over_lanes(Size n, F f) {
-    Size i = 0;
-    for (; i + lanes<T> <= n; i += lanes<T>) f(i, lanes<T>);
-    if (i < n) f(i, static_cast<int>(n - i));
-}
-
 template <class T>
-LW_INLINE Lanes<T> load_lanes_of(const T* p, int n, T rest) {
-    return n == lanes<T> ? load_lanes<T>(p) : load_lanes<T>(p, n, rest);
-}
-
-template <class T>
-LW_INLINE void store_lanes_of(T* p, const Lanes<T>& x, int n) {
-    if (n == lanes<T>) {
-        store_lanes<T>(p, x);
-    } else {
-        store_lanes<T>(p, x, n);
+LW_INLINE Vector<T> others_of(const Vector<T>* z, int length, Vector<T> top, Vector<T>* d, Vector<T>* e) {
+    Vector<T> sum = {}, less = {};
+    for (int k = 0; k < length; ++k) {
+        d[k] = z[k] - top;
+        e[k] = exp_v<T>(d[k]);
+        const Mask<T> below = d[k] != T(0);
+        sum = add_where<T>(below, sum, e[k]);
+        less = add_where<T>(below, less, all<T>(T(1)));
     }
+    sum += static_cast<T>(length - 1) - less;
+    if (__builtin_expect(any<T>(top == infinity<T>), false)) {
+        Vector<T> nans = {};
+        for (int k = 0; k < length; ++k) nans += select<T>(d[k] != d[k], all<T>(T(1)), Vector<T>{});
+        sum = others_of_infinity<T>(sum, top, nans);
+    }
+    return sum;
 }
 
-// The exponentials go to e unless it is null; e may be z.
-template <class T, bool keep>
-LW_INLINE Top<T> exponentials(const T* z, Size n, T* e) {
-    Lanes<T> most = all_lanes<T>(-infinity<T>);
-    over_lanes<T>(n, [&](Size k, int count) __attribute__((always_inline)) {
-        const Lanes<T> x = load_lanes_of<T>(z + k, count, -infinity<T>);
-        LW_EACH_LANE_VECTOR most.v[i] = larger<T>(x.v[i], most.v[i]);
-    });
-    const T top = fold_larger<T>(most);
-    Lanes<T> sum = all_lanes<T>(0), tops = all_lanes<T>(0);
-    over_lanes<T>(n, [&](Size k, int count) __attribute__((always_inline)) {
-        const Lanes<T> x = load_lanes_of<T>(z + k, count, -infinity<T>);
-        Lanes<T> y;
-        LW_EACH_LANE_VECTOR {
-            const Mask<T> is_top = x.v[i] == top;
-            y.v[i] = exp_v<T>(x.v[i] - top);
-            sum.v[i] += select<T>(is_top, Vector<T>{}, y.v[i]);
-            tops.v[i] += select<T>(is_top, all<T>(T(1)), Vector<T>{});
+// f(panels, panel, first run, runs) for every panel.
+template <class T, bool nan_wins, int fixed, class F>
+LW_INLINE void over_panels(const T* Z, Size ldz, Size runs, Size length, F f) {
+    Panels<T, fixed> p;
+    p.given_length = static_cast<int>(length);
+    const Size at_once = static_cast<Size>(turned_vectors / p.length() * width<T>);
+    for (Size first = 0; first < runs; first += at_once) {
+        const Size here = runs - first < at_once ? runs - first : at_once;
+        const int panels = static_cast<int>((here + width<T> - 1) / width<T>);
+        for (int i = 0; i < panels; ++i) {
+            const Size done = static_cast<Size>(i * width<T>);
+            Vector<T> z[longest_turned], top = all<T>(-infinity<T>);
+            turn_in<T>(Z + (first + done) * ldz, ldz, here - done, p.length(), [&](int k, Vector<T> v)
+                       __attribute__((always_inline)) {
+                z[k] = v;
+                top = nan_wins ? larger_or_nan<T>(v, top) : larger<T>(v, top);
+            });
+            p.top[i] = top;
+            const int at = i * p.length();
+            p.others[i] = others_of<T>(z, p.length(), top, p.d + at, p.e + at);
         }
-        if constexpr (keep) store_lanes_of<T>(e + k, y, count);
-    });
-    const T equal = fold_sum<T>(tops) - 1;  // entries as large as the one left out
-    return {top, fold_sum<T>(sum) + (equal > 0 ? equal + (top - top) : T(0))};
-}
-
-template <class T>
-LW_INLINE void scale_run(const T* e, Size n, T factor, T* out) {
-    over_lanes<T>(n, [&](Size k, int count) __attribute__((always_inline)) {
-        Lanes<T> x = load_lanes_of<T>(e + k, count, T(0));
-        LW_EACH_LANE_VECTOR x.v[i] *= factor;
-        store_lanes_of<T>(out + k, x, count);
-    });
-}
-
-template <class T>
-void softmax_runs(const T* Z, Size ldz, T* out, Size ldo, Size runs, Size length) {
-    for (Size r = 0; r < runs; ++r) {
-        const Top<T> t = exponentials<T, true>(Z + r * ldz, length, out + r * ldo);
-        scale_run<T>(out + r * ldo, length, T(1) / t.total(), out + r * ldo);
+        for (int i = 0; i < panels; ++i) p.log_total[i] = log1p_v<T>(p.others[i]);
+        for (int i = 0; i < panels; ++i) {
+            const Size done = static_cast<Size>(i * width<T>);
+            f(p, i, first + done, here - done);
+        }
     }
 }
 
+template <class T, int fixed>
+LW_INLINE void store_softmax(const Panels<T, fixed>& p, int panel, T* out, Size ldo, Size runs) {
+    const Vector<T> factor = T(1) / total_of<T>(p.others[panel], p.top[panel]);
+    const Vector<T>* const e = p.e + panel * p.length();
+    turn_out<T>(out, ldo, runs, p.length(), [=](int k) __attribute__((always_inline)) { return e[k] * factor; });
+}
+
 template <class T>
-void log_softmax_runs(const T* Z, Size ldz, T* out, Size ldo, Size runs, Size length) {
+void short_softmax(const T* Z, Size ldz, T* out, Size ldo, Size runs, Size length) {
+    over_panels<T, false, 0>(Z, ldz, runs, length, [=](const Panels<T, 0>& p, int panel, Size first, Size n)
+                             __attribute__((always_inline)) {
+        store_softmax<T, 0>(p, panel, out + first * ldo, ldo, n);
+    });
+}
+
+template <class T>
+void short_log_softmax(const T* Z, Size ldz, T* out, Size ldo, Size runs, Size length) {
+    over_panels<T, false, 0>(Z, ldz, runs, length, [=](const Panels<T, 0>& p, int panel, Size first, Size n)
+                             __attribute__((always_inline)) {
+        const Vector<T> log_total = p.log_total[panel];
+        const Vector<T>* const d = p.d + panel * p.length();
+        turn_out<T>(out + first * ldo, ldo, n, p.length(), [=](int k)
+                    __attribute__((always_inline)) { return d[k] - log_total; });
+    });
+}
+
+template <class T>
+void short_logsumexp(const T* x, Size ldx, T* out, Size ldo, Size runs, Size length) {
+    over_panels<T, true, 0>(x, ldx, runs, length, [=](const Panels<T, 0>& p, int panel, Size first, Size n)
+                            __attribute__((always_inline)) {
+        const Vector<T> top = p.top[panel];
+        const Vector<T> y = select<T>(magnitude<T>(top) == infinity<T>, top, top + p.log_total[panel]);
+        store_each<T>(out + first * ldo, ldo, y, n);
+    });
+}
+
+template <class T, int fixed>
+void short_cross_entropy(const T* Z, Size ldz, const T* targets, Size ldt, T* L, Size ldl, T* A, Size lda, Size rows,
+                         Size length) {
+    over_panels<T, false, fixed>(Z, ldz, rows, length, [=](const Panels<T, fixed>& p, int panel, Size first, Size n)
+                                 __attribute__((always_inline)) {
+        const Vector<T> log_total = p.log_total[panel];
+        const Vector<T>* const d = p.d + panel * p.length();
+        Vector<T> loss = {};
+        turn_in<T>(targets + first * ldt, ldt, n, p.length(), [&](int k, Vector<T> t) __attribute__((always_inline)) {
+            loss = add_where<T>(t != T(0), loss, t * (log_total - d[k]));
+        });
+        store_each<T>(L + first * ldl, ldl, loss, n);
+        if (A != nullptr) store_softmax<T, fixed>(p, panel, A + first * lda, lda, n);
+    });
+}
+
+// Long runs: one after another ----------------------------------------------------------------------------------------
+
+template <class T>
+LW_INLINE T run_max(const T* z, Size length) {
+    Lanes<T> top = all_lanes<T>(-infinity<T>);
+    over_lanes<T>(length, [&](Size k, int n) __attribute__((always_inline)) {
+        const Lanes<T> x = load_lanes<T>(z + k, n, -infinity<T>);
+        LW_EACH_LANE_VECTOR top.v[i] = larger_or_nan<T>(x.v[i], top.v[i]);
+    });
+    return fold<T>(top, LargerOrNan{});
+}
+
+// NaN aside.
+template <class T>
+LW_INLINE T largest(const T* z, Size length) {
+    Lanes<T> top = all_lanes<T>(-infinity<T>);
+    over_lanes<T>(length, [&](Size k, int n) __attribute__((always_inline)) {
+        const Lanes<T> x = load_lanes<T>(z + k, n, -infinity<T>);
+        LW_EACH_LANE_VECTOR top.v[i] = larger<T>(x.v[i], top.v[i]);
+    });
+    return fold<T>(top, Larger{});
+}
+
+// The exponentials along a run: the sum of those below the largest, and how many are as large.
+template <class T>
+struct Exponentials {
+    Lanes<T> sum = all_lanes<T>(0), tops = all_lanes<T>(0);
+
+    LW_INLINE Vector<T> add(int i, Vector<T> d) {
+        const Vector<T> e = exp_v<T>(d);
+        sum.v[i] = add_where<T>(d != T(0), sum.v[i], e);
+        tops.v[i] = add_where<T>(d == T(0), tops.v[i], all<T>(T(1)));
+        return e;
+    }
+
+    LW_INLINE T others() const { return fold<T>(sum, Add{}) + (fold<T>(tops, Add{}) - 1); }
+};
+
+// Whether +∞ is the top, once, and nothing is NaN.
+template <class T>
+LW_INLINE bool one_infinity(const T* z, Size length, T top) {
+    if (__builtin_expect(top != infinity<T>, true)) return false;
+    Size nans = 0;
+    for (Size k = 0; k < length; ++k) nans += !(z[k] < top);
+    return nans == 1;
+}
+
+template <class T>
+LW_INLINE T others_along(const T* z, Size length, T top) {
+    if (one_infinity<T>(z, length, top)) return 0;
+    Exponentials<T> e;
+    over_lanes<T>(length, [&](Size k, int n) __attribute__((always_inline)) {
+        const Lanes<T> x = load_lanes<T>(z + k, n, -infinity<T>);
+        LW_EACH_LANE_VECTOR e.add(i, x.v[i] - top);
+    });
+    return e.others();
+}
+
+template <class T>
+LW_INLINE T log1p_of(T x) {
+    return log1p_v<T>(all<T>(x))[0];
+}
+
+template <class T>
+LW_INLINE void scale(T* x, Size length, T factor) {
+    over_lanes<T>(length, [=](Size k, int n) __attribute__((always_inline)) {
+        Lanes<T> y = load_lanes<T>(x + k, n, T(0));
+        LW_EACH_LANE_VECTOR y.v[i] *= factor;
+        store_lanes<T>(x + k, y, n);
+    });
+}
+
+template <class T>
+LW_INLINE T inverse_total(T others, T top) {
+    return T(1) / ((others + T(1)) + (top - top));
+}
+
+template <class T>
+void long_softmax(const T* Z, Size ldz, T* out, Size ldo, Size runs, Size length) {
     for (Size r = 0; r < runs; ++r) {
         const T* const z = Z + r * ldz;
-        T* const to = out + r * ldo;
-        const Top<T> t = exponentials<T, false>(z, length, nullptr);
-        const T log_total = t.log_total();
-        over_lanes<T>(length, [&](Size k, int count) __attribute__((always_inline)) {
-            Lanes<T> x = load_lanes_of<T>(z + k, count, T(0));
-            LW_EACH_LANE_VECTOR x.v[i] = (x.v[i] - t.top) - log_total;
-            store_lanes_of<T>(to + k, x, count);
+        T* const a = out + r * ldo;
+        const T top = largest<T>(z, length);
+        Exponentials<T> e;
+        over_lanes<T>(length, [&](Size k, int n) __attribute__((always_inline)) {
+            Lanes<T> x = load_lanes<T>(z + k, n, -infinity<T>);
+            LW_EACH_LANE_VECTOR x.v[i] = e.add(i, x.v[i] - top);
+            store_lanes<T>(a + k, x, n);
+        });
+        scale<T>(a, length, inverse_total<T>(e.others(), top));
+    }
+}
+
+template <class T>
+void long_log_softmax(const T* Z, Size ldz, T* out, Size ldo, Size runs, Size length) {
+    for (Size r = 0; r < runs; ++r) {
+        const T* const z = Z + r * ldz;
+        T* const y = out + r * ldo;
+        const T top = largest<T>(z, length), log_total = log1p_of<T>(others_along<T>(z, length, top));
+        over_lanes<T>(length, [=](Size k, int n) __attribute__((always_inline)) {
+            Lanes<T> x = load_lanes<T>(z + k, n, T(0));
+            LW_EACH_LANE_VECTOR x.v[i] = (x.v[i] - top) - log_total;
+            store_lanes<T>(y + k, x, n);
         });
     }
 }
 
-// Σ T · (log_total - (z - top)), the terms where T is 0 left out.
 template <class T>
-LW_INLINE T weighted(const T* targets, const T* z, Size n, T top, T log_total) {
-    Lanes<T> sum = all_lanes<T>(0);
-    over_lanes<T>(n, [&](Size k, int count) __attribute__((always_inline)) {
-        const Lanes<T> t = load_lanes_of<T>(targets + k, count, T(0)), x = load_lanes_of<T>(z + k, count, T(0));
-        LW_EACH_LANE_VECTOR {
-            const Vector<T> term = t.v[i] * (log_total - (x.v[i] - top));
-            sum.v[i] += select<T>(t.v[i] == T(0), Vector<T>{}, term);
-        }
-    });
-    return fold_sum<T>(sum);
-}
-
-template <class T>
-void softmax_cross_entropy(const T* Z, Size ldz, const T* targets, Size ldt, T* L, Size ldl, T* A, Size lda,
-                           Size rows, Size length) {
-    for (Size r = 0; r < rows; ++r) {
-        const T *const z = Z + r * ldz, *const t = targets + r * ldt;
-        T* const a = A + r * lda;
-        if (A == nullptr) {
-            const Top<T> top = exponentials<T, false>(z, length, nullptr);
-            L[r * ldl] = weighted<T>(t, z, length, top.top, top.log_total());
-        } else if (a != z && a != t) {
-            const Top<T> top = exponentials<T, true>(z, length, a);
-            L[r * ldl] = weighted<T>(t, z, length, top.top, top.log_total());
-            scale_run<T>(a, length, T(1) / top.total(), a);
-        } else {
-            const Top<T> top = exponentials<T, false>(z, length, nullptr);
-            const T loss = weighted<T>(t, z, length, top.top, top.log_total());
-            exponentials<T, true>(z, length, a);
-            scale_run<T>(a, length, T(1) / top.total(), a);
-            L[r * ldl] = loss;
-        }
+void long_logsumexp(const T* x, Size ldx, T* out, Size ldo, Size runs, Size length) {
+    for (Size r = 0; r < runs; ++r) {
+        const T* const run = x + r * ldx;
+        const T top = run_max<T>(run, length);
+        out[r * ldo] = top - top != 0 ? top : top + log1p_of<T>(others_along<T>(run, length, top));
     }
 }
 
-// Rows of `groups` runs each: as one list of runs where they lie at equal distances, else row by row.
+// Σ T (log_total - d) as log_total Σ T - Σ T d: then one pass is enough, and A may be Z or the targets. Both sums have
+// terms of one sign where T has, so nothing cancels that did not before.
+template <class T, bool softmax>
+void long_cross_entropy(const T* Z, Size ldz, const T* targets, Size ldt, T* L, Size ldl, T* A, Size lda, Size rows,
+                        Size length) {
+    for (Size first = 0; first < rows; first += width<T>) {
+        const Size here = rows - first < width<T> ? rows - first : width<T>;
+        T others[width<T>] = {}, weighted[width<T>] = {}, weights[width<T>] = {};
+        bool weightless[width<T>] = {};
+        for (Size r = 0; r < here; ++r) {
+            const T *const z = Z + (first + r) * ldz, *const t = targets + (first + r) * ldt;
+            T* const a = A + (first + r) * lda;
+            const T top = largest<T>(z, length);
+            const bool alone = one_infinity<T>(z, length, top);
+            Exponentials<T> e;
+            Lanes<T> td = all_lanes<T>(0), sum = all_lanes<T>(0);
+            Lanes<T> seen = all_lanes<T>(0);  // bits of all targets
+            over_lanes<T>(length, [&](Size k, int n) __attribute__((always_inline)) {
+                Lanes<T> x = load_lanes<T>(z + k, n, -infinity<T>);
+                const Lanes<T> y = load_lanes<T>(t + k, n, T(0));
+                LW_EACH_LANE_VECTOR {
+                    const Vector<T> d = x.v[i] - top;
+                    x.v[i] = e.add(i, d);
+                    td.v[i] = add_where<T>((d != T(0)) & (y.v[i] != T(0)), td.v[i], y.v[i] * d);
+                    sum.v[i] += y.v[i];
+                    seen.v[i] = number<T>(bits<T>(seen.v[i]) | bits<T>(y.v[i]));
+                }
+                if constexpr (softmax) store_lanes<T>(a + k, x, n);
+            });
+            const T rest = e.others();
+            if constexpr (softmax) scale<T>(a, length, inverse_total<T>(rest, top));
+            others[r] = alone ? T(0) : rest;
+            weighted[r] = fold<T>(td, Add{});
+            weights[r] = fold<T>(sum, Add{});
+            weightless[r] = true;
+            LW_EACH_LANE_VECTOR weightless[r] &= !any<T>(magnitude<T>(seen.v[i]) != T(0));
+        }
+        const Vector<T> log_total = log1p_v<T>(load<T>(others)), w = load<T>(weights);
+        // 0 · ∞ is not wanted here: an infinite weight where d is not 0 is in the other sum.
+        const Vector<T> share = select<T>((log_total == T(0)) & (w == w), Vector<T>{}, log_total * w);
+        const Vector<T> loss = share - load<T>(weighted);
+        for (Size r = 0; r < here; ++r) L[(first + r) * ldl] = weightless[r] ? T(0) : loss[r];
+    }
+}
+
+// All runs --------------------------------------------------------------------------------------------------------------
+
+// Rows of `groups` runs each as lists of runs that lie at equal distances: f(x, distance, out, distance, runs).
+// A run of x gives out_length numbers.
 template <class T, class F>
-LW_INLINE void over_runs(const T* x, Size ldx, T* out, Size ldo, Size out_run, Size rows, Size groups, Size length,
+LW_INLINE void over_runs(const T* x, Size ldx, T* out, Size ldo, Size out_length, Size rows, Size groups, Size length,
                          F f) {
-    if (groups == 0) return;
     if (groups == 1) {
         f(x, ldx, out, ldo, rows);
-    } else if (ldx == groups * length && ldo == groups * out_run) {
-        f(x, length, out, out_run, rows * groups);
+    } else if (ldx == groups * length && ldo == groups * out_length) {
+        f(x, length, out, out_length, rows * groups);
     } else {
-        for (Size r = 0; r < rows; ++r) f(x + r * ldx, length, out + r * ldo, out_run, groups);
+        for (Size r = 0; r < rows; ++r) f(x + r * ldx, length, out + r * ldo, out_length, groups);
     }
 }
 
 template <class T>
 void softmax(const T* Z, Size ldz, T* out, Size ldo, Size rows, Size groups, Size length) {
+    if (length == 0) return;
+    const auto f = length <= longest_turned ? short_softmax<T> : long_softmax<T>;
     over_runs<T>(Z, ldz, out, ldo, length, rows, groups, length,
-                 [=](const T* z, Size stride, T* to, Size out_stride, Size runs) {
-                     softmax_runs<T>(z, stride, to, out_stride, runs, length);
-                 });
+                 [=](const T* z, Size zd, T* a, Size ad, Size runs) { f(z, zd, a, ad, runs, length); });
 }
 
 template <class T>
 void log_softmax(const T* Z, Size ldz, T* out, Size ldo, Size rows, Size groups, Size length) {
+    if (length == 0) return;
+    const auto f = length <= longest_turned ? short_log_softmax<T> : long_log_softmax<T>;
     over_runs<T>(Z, ldz, out, ldo, length, rows, groups, length,
-                 [=](const T* z, Size stride, T* to, Size out_stride, Size runs) {
-                     log_softmax_runs<T>(z, stride, to, out_stride, runs, length);
-                 });
+                 [=](const T* z, Size zd, T* y, Size yd, Size runs) { f(z, zd, y, yd, runs, length); });
+}
+
+template <class T>
+void softmax_cross_entropy(const T* Z, Size ldz, const T* targets, Size ldt, T* L, Size ldl, T* A, Size lda,
+                           Size rows, Size length) {
+    if (length == 0) {
+        for (Size r = 0; r < rows; ++r) L[r * ldl] = 0;
+        return;
+    }
+    auto* f = A != nullptr ? long_cross_entropy<T, true> : long_cross_entropy<T, false>;
+    if (length <= longest_turned) f = short_cross_entropy<T, 0>;
+    if (length == 2) f = short_cross_entropy<T, 2>;  // 300 × 3: a quarter less than with loops
+    if (length == 3) f = short_cross_entropy<T, 3>;
+    f(Z, ldz, targets, ldt, L, ldl, A, lda, rows, length);
 }
 
 }  // namespace lw::LW_NAMESPACE

@@ -9,7 +9,7 @@ native = pytest.importorskip("layerwise._native")
 
 ISAS = native.isas()
 DTYPES = [np.float32, np.float64]
-KINDS = ["matmul", "matmul_t", "t_matmul"]
+KINDS = ["matmul", "matmul_t", "t_matmul", "t_matmul_packed"]
 SIZES = [0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 100]
 CHAIN = 512  # terms of one chain of multiply-adds (product.h)
 
@@ -23,17 +23,27 @@ def random(shape, dtype, seed=0):
 
 
 def product(kind, A, B, isa):
-    """A · B by any of the three, which get the transposes that they undo."""
+    """A · B by any of the four, which get the transposes that they undo."""
     if kind == "matmul":
         return native.matmul(A, B, isa=isa)
     if kind == "matmul_t":
         return native.matmul_t(A, np.ascontiguousarray(B.T), isa=isa)
-    return native.t_matmul(np.ascontiguousarray(A.T), B, isa=isa)
+    if kind == "t_matmul":
+        return native.t_matmul(np.ascontiguousarray(A.T), B, isa=isa)
+    C = np.full((len(A), B.shape[1]), np.nan, A.dtype)
+    parts(kind, A, B, C, [0, len(A)], [0, column_end(kind, C, isa)], isa)
+    return C
 
 
 def parts(kind, A, B, C, rows, columns, isa):
-    left, right = kind == "t_matmul", kind == "matmul_t"
+    left, right = kind.startswith("t_"), kind == "matmul_t"
     native.multiply_parts(kind, A.T.copy() if left else A, B.T.copy() if right else B, C, rows, columns, isa)
+
+
+def column_end(kind, C, isa):
+    """The last of the cuts between columns: columns of t_matmul, blocks of the others."""
+    N = C.shape[1]
+    return N if kind == "t_matmul" else -(-N // native.product_block(C.dtype.name, isa))
 
 
 def same_bits(x, y):
@@ -147,12 +157,11 @@ def test_a_column_alone_equals_that_column_among_others(isa, dtype, kind):
 
 @isas
 @dtypes
-def test_all_three_products_have_the_same_bits(isa, dtype):
+def test_all_products_have_the_same_bits(isa, dtype):
     for M, K, N in [(300, 700, 3), (3, 40, 300), (70, 1030, 70)]:
         A, B = random((M, K), dtype), random((K, N), dtype, 1)
         results = [product(kind, A, B, isa) for kind in KINDS]
-        assert same_bits(results[0], results[1])
-        assert same_bits(results[0], results[2])
+        assert all(same_bits(C, results[0]) for C in results)
 
 
 @dtypes
@@ -172,10 +181,10 @@ def test_parts_equal_the_whole_and_nothing_else_is_written(isa, dtype, kind, dat
     K = data.draw(st.sampled_from([K, 520]))
     A, B = random((M, K), dtype), random((K, N), dtype, 1)
     block = native.product_block(np.dtype(dtype).name, isa)
-    end = N if kind == "t_matmul" else -(-N // block)
+    guarded = np.full((M + 2, N + 7), 12345, dtype)
+    end = column_end(kind, guarded[:, :N], isa)
     rows = sorted(data.draw(st.lists(st.integers(0, M), min_size=2, max_size=5)))
     columns = sorted(data.draw(st.lists(st.integers(0, end), min_size=2, max_size=4)))
-    guarded = np.full((M + 2, N + 7), 12345, dtype)
     expected = guarded.copy()
     inside = np.s_[1 + rows[0] : 1 + rows[-1], 3 + columns[0] : 3 + columns[-1]]
     if kind != "t_matmul":
@@ -202,9 +211,9 @@ def test_alignment_and_strides_do_not_matter(isa, dtype, kind, shift):
 
     A, B = random((50, 90), dtype), random((90, 70), dtype, 1)
     whole = product(kind, A, B, isa)
-    left, right = kind == "t_matmul", kind == "matmul_t"
+    left, right = kind.startswith("t_"), kind == "matmul_t"
     C = moved(np.zeros_like(whole))
-    columns = [0, 70] if left else [0, -(-70 // native.product_block(np.dtype(dtype).name, isa))]
+    columns = [0, column_end(kind, C, isa)]
     native.multiply_parts(kind, moved(A.T if left else A), moved(B.T if right else B), C, [0, 50], columns, isa)
     assert same_bits(C.copy(), whole)
 
