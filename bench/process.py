@@ -49,7 +49,7 @@ class Worker:
         try:
             print(json.dumps({"do": do, **arguments}), file=self._process.stdin, flush=True)
         except BrokenPipeError:
-            raise WorkerError(self._last_words("ended")) from None
+            raise WorkerError(self._last_words(self._end())) from None
 
     def wait(self) -> dict[str, Any]:
         ready, _, _ = select.select([self._process.stdout], [], [], self.timeout)
@@ -57,7 +57,7 @@ class Worker:
             raise WorkerError(self._last_words(f"gave no answer in {self.timeout:.0f} s"))
         line = self._process.stdout.readline()
         if not line:
-            raise WorkerError(self._last_words("ended"))
+            raise WorkerError(self._last_words(self._end()))
         reply = json.loads(line)
         if "unavailable" in reply:
             raise UnavailableError(reply["unavailable"])
@@ -76,6 +76,9 @@ class Worker:
         self._process.stdin.close()
         self._process.stdout.close()
         self._log.close()
+
+    def _end(self) -> str:
+        return f"the process ended with status {self._process.wait()}"
 
     def _last_words(self, what: str) -> str:
         self._log.seek(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,13 +15,11 @@ UPDATES = {"sgd": "gradient descent", "momentum": "momentum", "adam": "Adam"}
 
 
 def number(value: float, digits: int = 3) -> str:
-    """With so many digits that say something, and commas."""
+    """So many significant digits, and commas."""
     if value == 0:
         return "0"
-    places = digits
-    while places > 0 and len(f"{abs(value):.{places}f}".replace(".", "").lstrip("0")) > digits:
-        places -= 1
-    return f"{value:,.{places}f}"
+    rounded = float(f"{value:.{digits - 1}e}")
+    return f"{rounded:,.{max(0, digits - 1 - math.floor(math.log10(abs(rounded))))}f}"
 
 
 def markdown(results: dict[str, Any]) -> str:

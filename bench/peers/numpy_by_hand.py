@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import threadpoolctl
 
 from bench.peers.base import Runner, Task, threads_label
 from bench.workloads import Rule
@@ -21,6 +20,8 @@ class _Threads(Runner):
         self.choices = tuple(self._limits)
 
     def use(self, choice: str) -> None:
+        import threadpoolctl  # here, so that the arithmetic can be tested where it is not installed
+
         threadpoolctl.threadpool_limits(self._limits[choice], user_api="blas")
 
 
