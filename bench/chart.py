@@ -22,19 +22,24 @@ MARKS = {
     "sklearn_mlp": "cross",
     "onnx_runtime": "ring",
 }
-STYLE = """
-    .bg { fill: #ffffff; } .ink { fill: #1f2328; } .soft { fill: #59636e; } .grid { stroke: #d1d9e0; } .one { stroke: #59636e; }
-    .layerwise_api { --c: #c2410c; } .jax_jit { --c: #1d4ed8; } .torch_eager { --c: #b4237a; } .torch_compile { --c: #7c3aed; }
-    .numpy_by_hand { --c: #0f766e; } .sklearn_mlp { --c: #4d7c0f; } .onnx_runtime { --c: #334155; }
-    @media (prefers-color-scheme: dark) {
-      .bg { fill: #14181d; } .ink { fill: #e6edf3; } .soft { fill: #9aa5b1; } .grid { stroke: #303842; } .one { stroke: #9aa5b1; }
-      .layerwise_api { --c: #fb923c; } .jax_jit { --c: #7aa5ff; } .torch_eager { --c: #f27ac0; } .torch_compile { --c: #b79bff; }
-      .numpy_by_hand { --c: #2dd4bf; } .sklearn_mlp { --c: #a3e635; } .onnx_runtime { --c: #cbd5e1; }
-    }
-    .mark { fill: var(--c); stroke: var(--c); stroke-width: 1.5; } .open { fill: none; stroke: var(--c); stroke-width: 2; }
-    .name { fill: var(--c); font-weight: 600; }
-    text { font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; } .small { font-size: 11.5px; } .title { font-size: 15px; font-weight: 600; }
-"""  # noqa: E501
+LIGHT = """
+.bg { fill: #ffffff; } .ink { fill: #1f2328; } .soft { fill: #59636e; } .grid { stroke: #d1d9e0; } .one { stroke: #59636e; }
+.layerwise_api { --c: #c2410c; } .jax_jit { --c: #1d4ed8; } .torch_eager { --c: #b4237a; } .torch_compile { --c: #7c3aed; }
+.numpy_by_hand { --c: #0f766e; } .sklearn_mlp { --c: #4d7c0f; } .onnx_runtime { --c: #334155; }
+"""
+DARK = """
+.bg { fill: #14181d; } .ink { fill: #e6edf3; } .soft { fill: #9aa5b1; } .grid { stroke: #303842; } .one { stroke: #9aa5b1; }
+.layerwise_api { --c: #fb923c; } .jax_jit { --c: #7aa5ff; } .torch_eager { --c: #f27ac0; } .torch_compile { --c: #b79bff; }
+.numpy_by_hand { --c: #2dd4bf; } .sklearn_mlp { --c: #a3e635; } .onnx_runtime { --c: #cbd5e1; }
+"""
+STYLE = f"""{LIGHT}@media (prefers-color-scheme: dark) {{{DARK}}}
+.mark {{ fill: var(--c); stroke: var(--c); stroke-width: 1.5; }}
+.open {{ fill: none; stroke: var(--c); stroke-width: 2; }}
+text {{ font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }}
+.name {{ fill: var(--c); font-weight: 600; font-size: 12.5px; }}
+.small {{ font-size: 11.5px; }}
+.title {{ font-size: 15px; font-weight: 600; }}
+"""
 
 
 def training_chart(results: dict[str, Any]) -> str:
@@ -67,6 +72,7 @@ def _line(job: dict[str, Any], name: str, network: str, time: str) -> dict[str, 
         "network": network,
         "best": PEERS[job["best_peer"]].label,
         "time": time,
+        "against": job["against_best"] and job["against_best"]["median"],
         "marks": {n: t["median"] / best for n, t in timed.items()},
         "spread": {n: (t["lower_quartile"] / best, t["upper_quartile"] / best) for n, t in timed.items()},
     }
@@ -88,9 +94,9 @@ def _chart(title: str, lines: list[dict[str, Any]], job: str) -> str:
         f"<style>{STYLE}</style>",
         f'<rect class="bg" width="{WIDTH}" height="{height}" rx="8"/>',
         _text(20, 30, title, "ink title"),
-        _text(WIDTH - 20, 30, "left is faster", "soft small", "end"),
+        _text(WIDTH - 20, 30, "left is faster; n× is how much faster layerwise is", "soft small", "end"),
         *_legend(lines, job),
-        _text(LEFT - 14, bottom + 18, "time", "soft small", "end"),
+        _text(WIDTH - RIGHT + 14, TOP - 12, "the best peer", "soft small"),
     ]
     for power in range(low, high + 1, max(1, math.ceil((high - low) / 12))):
         at = x(2.0**power)
@@ -112,7 +118,10 @@ def _chart(title: str, lines: list[dict[str, Any]], job: str) -> str:
             first, last = (x(v) for v in line["spread"][name])
             if last - first > 3:
                 out.append(_segment(first, last, y, y, "open"))
-            out.append(_mark(MARKS[name], x(line["marks"][name]), y, 7 if name == LAYERWISE else 5) + "</g>")
+            at = x(line["marks"][name])
+            if name == LAYERWISE and line["against"]:
+                out.append(_text(at, y - 11, f"{number(line['against'], 2)}×", "name small", "middle"))
+            out.append(_mark(MARKS[name], at, y, 7 if name == LAYERWISE else 5) + "</g>")
     return "\n".join([*out, "</svg>", ""])
 
 
@@ -126,11 +135,11 @@ def _segment(x1: float, x2: float, y1: float, y2: float, style: str) -> str:
 
 def _legend(lines: list[dict[str, Any]], job: str) -> list[str]:
     shown = [n for n in PEERS if job in PEERS[n].jobs and any(n in line["marks"] for line in lines)]
-    out, at = [], 28.0
+    out, at = [], 27.0
     for name in shown:
         label = PEERS[name].label
         out.append(f'<g class="{name}">{_mark(MARKS[name], at, 56, 5)}{_text(at + 11, 60.5, label, "name")}</g>')
-        at += 11 + 7.6 * len(label) + 22
+        at += 28 + 8.2 * len(label)  # wide enough for the widest letters
     return out
 
 

@@ -178,7 +178,8 @@ def missing(results: dict[str, Any]) -> str:
             reason = record.get("unavailable") or record.get("failed")
             if reason:
                 why.setdefault(f"{PEERS[name].label}: {reason}", []).append(f"{job['network']} ({job['rows']:,} rows)")
-    return "\n".join(f"- {', '.join(where)}: not measured. {reason}" for reason, where in why.items())
+    lines = [f"- {', '.join(where)}: not measured. {reason}" for reason, where in why.items()]
+    return "\n".join(lines) or "Every peer has done every job."
 
 
 __all__ = ["LAYERWISE", "markdown"]
