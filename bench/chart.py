@@ -22,23 +22,35 @@ MARKS = {
     "sklearn_mlp": "cross",
     "onnx_runtime": "ring",
 }
-LIGHT = """
-.bg { fill: #ffffff; } .ink { fill: #1f2328; } .soft { fill: #59636e; } .grid { stroke: #d1d9e0; } .one { stroke: #59636e; }
-.layerwise_api { --c: #c2410c; } .jax_jit { --c: #1d4ed8; } .torch_eager { --c: #b4237a; } .torch_compile { --c: #7c3aed; }
-.numpy_by_hand { --c: #0f766e; } .sklearn_mlp { --c: #4d7c0f; } .onnx_runtime { --c: #334155; }
-"""
-DARK = """
-.bg { fill: #14181d; } .ink { fill: #e6edf3; } .soft { fill: #9aa5b1; } .grid { stroke: #303842; } .one { stroke: #9aa5b1; }
-.layerwise_api { --c: #fb923c; } .jax_jit { --c: #7aa5ff; } .torch_eager { --c: #f27ac0; } .torch_compile { --c: #b79bff; }
-.numpy_by_hand { --c: #2dd4bf; } .sklearn_mlp { --c: #a3e635; } .onnx_runtime { --c: #cbd5e1; }
-"""
-STYLE = f"""{LIGHT}@media (prefers-color-scheme: dark) {{{DARK}}}
+COLOURS = {  # on light, on dark
+    "bg": ("#ffffff", "#14181d"),
+    "ink": ("#1f2328", "#e6edf3"),
+    "soft": ("#59636e", "#9aa5b1"),
+    "grid": ("#d1d9e0", "#303842"),
+    LAYERWISE: ("#c2410c", "#fb923c"),
+    "jax_jit": ("#1d4ed8", "#7aa5ff"),
+    "torch_eager": ("#b4237a", "#f27ac0"),
+    "torch_compile": ("#7c3aed", "#b79bff"),
+    "numpy_by_hand": ("#0f766e", "#2dd4bf"),
+    "sklearn_mlp": ("#4d7c0f", "#a3e635"),
+    "onnx_runtime": ("#334155", "#cbd5e1"),
+}
+
+
+def _style() -> str:
+    light, dark = (" ".join(f".{name} {{ --c: {pair[k]}; }}" for name, pair in COLOURS.items()) for k in (0, 1))
+    return f"""
+{light}
+@media (prefers-color-scheme: dark) {{ {dark} }}
+.bg, .ink, .soft {{ fill: var(--c); }}
+.grid {{ stroke: var(--c); }}
 .mark {{ fill: var(--c); stroke: var(--c); stroke-width: 1.5; }}
 .open {{ fill: none; stroke: var(--c); stroke-width: 2; }}
 text {{ font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }}
 .name {{ fill: var(--c); font-weight: 600; font-size: 12.5px; }}
 .small {{ font-size: 11.5px; }}
 .title {{ font-size: 15px; font-weight: 600; }}
+.one {{ stroke-width: 2.5; }}
 """
 
 
@@ -91,7 +103,7 @@ def _chart(title: str, lines: list[dict[str, Any]], job: str) -> str:
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
         f"<title>{escape(title)}</title>",
-        f"<style>{STYLE}</style>",
+        f"<style>{_style()}</style>",
         f'<rect class="bg" width="{WIDTH}" height="{height}" rx="8"/>',
         _text(20, 30, title, "ink title"),
         _text(WIDTH - 20, 30, "left is faster; n× is how much faster layerwise is", "soft small", "end"),
@@ -100,7 +112,7 @@ def _chart(title: str, lines: list[dict[str, Any]], job: str) -> str:
     ]
     for power in range(low, high + 1, max(1, math.ceil((high - low) / 12))):
         at = x(2.0**power)
-        out.append(_segment(at, at, TOP - 4, bottom, "one" if power == 0 else "grid"))
+        out.append(_segment(at, at, TOP - 4, bottom, "grid one" if power == 0 else "grid"))
         out.append(_text(at, bottom + 18, f"{2**power}×" if power >= 0 else f"1/{2**-power}×", "soft small", "middle"))
     for place, line in enumerate(lines):
         y = TOP + LINE * place + LINE / 2

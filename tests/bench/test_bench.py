@@ -215,7 +215,7 @@ def test_charts(outcome):
         groups = [g for g in root.iter(f"{space}g") if g.find(f"{space}title") is not None]
         ours = [g for g in groups if g.get("class") == LAYERWISE]
         assert len(ours) == lines
-        one = next(e for e in root.iter(f"{space}line") if e.get("class") == "one")
+        one = next(e for e in root.iter(f"{space}line") if e.get("class") == "grid one")
         for mark in ours:
             assert float(mark.find(f"{space}circle").get("cx")) < float(one.get("x1"))  # faster is left of 1×
         width = float(root.get("width"))
