@@ -83,4 +83,4 @@ class Worker:
     def _last_words(self, what: str) -> str:
         self._log.seek(0)
         lines = self._log.read().strip().splitlines()[-30:]
-        return "\n    ".join([f"{self.peer}: {what}", *lines])
+        return "\n    ".join([what, *lines])

@@ -21,13 +21,16 @@ ADAM_OF_SKLEARN = 1e-2
 """Its ε stands inside the correction of the second moment, which tells where gradients are near 1e-8."""
 
 
-def allowed(peer: str, workload: Workload, dtype: str) -> float | None:
-    """The tolerance for the cost; None where this peer computes something else, and cannot be compared."""
+def allowed(peer: str, workload: Workload, dtype: str, orders: int) -> float | None:
+    """The tolerance for the cost; None where this peer computes something else, and cannot be compared.
+
+    ``orders``: passes in an order each that the float32 run had.
+    """
     if peer != "sklearn_mlp":
         return COST[dtype]
     if workload.loss == "squared_error":  # its regressor's output is the identity
         return None
-    if dtype == "float32" and workload.batch is not None and workload.orders > 1:  # it repeats the first order
+    if dtype == "float32" and workload.batch is not None and orders > 1:  # it repeats the first order
         return None
     return ADAM_OF_SKLEARN if workload.rule.kind == "adam" else COST[dtype]
 
@@ -44,7 +47,7 @@ def failures(results: dict[str, Any]) -> list[str]:
         reference = job["peers"].get(REFERENCE, {})
         for name, record in job["peers"].items():
             for dtype in ("float64", "float32"):
-                limit = allowed(name, WORKLOADS[job["key"]], dtype)
+                limit = allowed(name, WORKLOADS[job["key"]], dtype, job["orders"])
                 if limit is None or dtype not in record or dtype not in reference:
                     continue
                 far = difference(record, reference, dtype)

@@ -138,10 +138,11 @@ def proof(results: dict[str, Any]) -> str:
             record = job["peers"].get(name, {})
             if "float64" not in record:
                 cells.append(NONE)
-            elif allowed(name, WORKLOADS[job["key"]], "float64") is None:
+            elif allowed(name, WORKLOADS[job["key"]], "float64", job["orders"]) is None:
                 cells.append("another network")
             else:
-                cells.append(f"{difference(record, reference, 'float64'):.0e}")
+                far = difference(record, reference, "float64")
+                cells.append(f"{far:.0e}" if far else "the same")
         done = reference["float64"]
         rows.append([f"{job['key']} {job['name']}", str(done["steps"]), f"{done['cost']:.12g}", *cells])
     return table(["workload", "steps", "cost", *(PEERS[n].label for n in names)], rows)
@@ -163,6 +164,29 @@ def inference(results: dict[str, Any], *, one_row: bool) -> str:
         return of
 
     return table(head, [[job["network"], *_cells(job, names, value(job)), _against(job)] for job in jobs])
+
+
+def goals(results: dict[str, Any]) -> str:
+    """What layerwise means to reach, and what it has reached; for whoever runs this."""
+    lines = []
+    for job in results["training"] + results["inference"]:
+        ours = job["peers"].get(LAYERWISE, {})
+        if "microseconds" not in ours:
+            continue
+        reached = []
+        if job.get("goal") and job["against_best"]:
+            reached.append((job["against_best"]["median"], job["goal"], "× the best peer"))
+        if job.get("goal_peak"):
+            reached.append((100 * ours["part_of_peak"], 100 * job["goal_peak"], " % of the peak"))
+        said = [f"{number(value)}{what} (goal {number(goal)})" for value, goal, what in reached]
+        met = all(value >= goal for value, goal, _ in reached)
+        if job.get("goal_microseconds"):
+            microseconds = ours["microseconds"]["median"]
+            said.append(f"{number(microseconds)} µs (goal {number(job['goal_microseconds'])})")
+            met = met and microseconds <= job["goal_microseconds"]
+        name = job["key"] if "name" in job else f"{job['network']}, {job['rows']:,} rows"
+        lines.append(f"{'reached' if met else 'missed '}  {name}: {', '.join(said)}")
+    return "\n".join(lines)
 
 
 def missing(results: dict[str, Any]) -> str:

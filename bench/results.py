@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from statistics import median, quantiles
 from typing import Any
 
+from bench.inference import Prediction
 from bench.peers import LAYERWISE
-from bench.workloads import Workload
+from bench.workloads import WORKLOADS, Workload
 
 
 def training(workload: Workload, measured: dict[str, Any]) -> dict[str, Any]:
@@ -20,17 +22,20 @@ def training(workload: Workload, measured: dict[str, Any]) -> dict[str, Any]:
         "rows": w.rows,
         "batch": w.batch_rows,
         "update": w.rule.kind,
+        "orders": w.orders,
         "steps_per_pass": w.steps,
         "flops_per_pass": w.flops,
+        "goal": w.goal,
+        "goal_peak": w.goal_peak,
     }
     return job | _common(measured, unit, rates)
 
 
-def inference(workload: Workload, rows: int, measured: dict[str, Any]) -> dict[str, Any]:
+def inference(prediction: Prediction, measured: dict[str, Any]) -> dict[str, Any]:
     """One network and number of rows: microseconds a call."""
-    w = workload
-    rates = [w.flops_forward(rows) / 1e9 / peak for peak in measured["peak"]]
-    return {"key": w.key, "network": w.network, "rows": rows} | _common(measured, 1, rates)
+    w = WORKLOADS[prediction.key]
+    rates = [w.flops_forward(prediction.rows) / 1e9 / peak for peak in measured["peak"]]
+    return asdict(prediction) | {"network": w.network} | _common(measured, 1, rates)
 
 
 def _common(measured: dict[str, Any], unit: int, rates: list[float]) -> dict[str, Any]:

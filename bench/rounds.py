@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bench import store
+from bench.inference import ROUNDS
 from bench.peers import LAYERWISE, PEERS, REFERENCE
 from bench.peers.base import Task, UnavailableError
 from bench.process import Worker, WorkerError
@@ -85,7 +86,7 @@ def measure(job: str, workload: Workload, rows: int, options: Options) -> dict[s
         bench.build()
         bench.choose()
         bench.run_rounds()
-        if options.memory:
+        if options.memory and job == "train":
             bench.measure_memory()
         if options.proof and job == "train":
             bench.prove()
@@ -144,25 +145,30 @@ class _Measurement:
 
         def one(name: str) -> None:
             start = time.perf_counter()
-            self.workers[name].call("build", **self._arguments(self.task))
-            self.records[name]["build_seconds"] = time.perf_counter() - start
+            reply = self.workers[name].call("build", **self._arguments(self.task))
+            self.records[name] |= {"build_seconds": time.perf_counter() - start, "choices": reply["choices"]}
             self.workers[name].call("result", path=str(self.folder / f"{name}.npz"))
 
         self._together(one, self.names)
         self._compare(self.task, self.sample if self.job == "train" else None)
 
     def choose(self) -> None:
+        """Settings, and how many units a slice has; one, without a trial, where the processor's peak allows no more."""
+        w, seconds = self.workload, self.options.slice
+        least = w.flops * w.orders / 1e9 / fma_peak(self.options.cores) if self.job == "train" else 0.0
         for name in list(self.workers):
-            reply = self.workers[name].call("choose", seconds=self.options.slice / 4)
             record = self.records[name]
-            record["choice"] = reply["choice"]
-            record["choices"] = reply["all"]
-            record["units"] = max(1, round(self.options.slice / reply["unit"]))
+            if len(record["choices"]) > 1 or least < seconds:
+                reply = self.workers[name].call("choose", seconds=seconds / 4)
+                record |= {"choice": reply["choice"], "choices": reply["all"]}
+                record["units"] = max(1, round(seconds / reply["unit"]))
+            else:
+                record |= {"choice": next(iter(record["choices"])), "choices": {}, "units": 1}
             record["times"] = []
 
     def run_rounds(self) -> None:
         began = time.perf_counter()
-        rounds = self.options.rounds or self.workload.rounds
+        rounds = self.options.rounds or (self.workload.rounds if self.job == "train" else ROUNDS)
         names = list(self.workers)
         for turn in range(rounds):
             if turn >= 3 and time.perf_counter() - began > self.options.limit:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import chart, proof, report, results
-from bench.inference import JOBS
+from bench.inference import PREDICTIONS
 from bench.peers import PEERS
 from bench.peers.base import cores
 from bench.rounds import Options, fma_peak, measure, quick, say
@@ -75,10 +75,10 @@ def run(only: list[str], options: Options, *, cut: bool = False) -> dict[str, An
     for key in only:
         began = time.perf_counter()
         if key == "inference":
-            for name, rows in JOBS:
-                say(f"{WORKLOADS[name].network}, {rows:,} rows")
-                measured = measure("predict", WORKLOADS[name], rows, options)
-                outcome["inference"].append(results.inference(WORKLOADS[name], rows, measured))
+            for wanted in PREDICTIONS:
+                say(f"{WORKLOADS[wanted.key].network}, {wanted.rows:,} row{'s' if wanted.rows > 1 else ''}")
+                measured = measure("predict", WORKLOADS[wanted.key], wanted.rows, options)
+                outcome["inference"].append(results.inference(wanted, measured))
         else:
             workload = quick(WORKLOADS[key]) if cut else WORKLOADS[key]
             say(f"{key} {workload.name}")
@@ -150,6 +150,7 @@ def main(arguments: list[str]) -> int:
     folder = asked.out or (DOCS if whole else SCRATCH)
     write(outcome, folder)
     print(report.markdown(outcome))
+    say(report.goals(outcome))
     wrong = proof.failures(outcome)
     for sentence in wrong:
         say(sentence)

@@ -61,6 +61,8 @@ class Workload:
         What the proof of equal arithmetic runs on, in float64.
     rounds : int
         Of a full run.
+    goal, goal_peak : float
+        How many times as fast as the best peer layerwise means to be, and at what part of the processor's peak.
     """
 
     key: str
@@ -76,7 +78,9 @@ class Workload:
     orders: int = 1
     proof_rows: int = 0
     proof_epochs: int = 2
-    rounds: int = 9
+    rounds: int = 5
+    goal: float = 1.0
+    goal_peak: float | None = None
 
     @property
     def batch_rows(self) -> int:
@@ -205,19 +209,20 @@ WORKLOADS: dict[str, Workload] = {
     w.key: w
     for w in (
         Workload("W1", "spiral", "spiral", 300, (2, 100, 3), None, Rule("sgd", 0.5),
-                 orders=500, proof_epochs=50, rounds=25),
+                 orders=500, proof_epochs=50, rounds=15, goal=3),
         Workload("W2", "iris", "iris", 150, (4, 16, 3), 32, Rule("momentum", 0.02), hidden="tanh",
-                 orders=200, proof_epochs=10, rounds=25),
-        Workload("W3", "digits", "digits", 1797, (64, 64, 10), 32, Rule("adam", 1e-3), orders=8, rounds=25),
+                 orders=200, proof_epochs=10, rounds=15, goal=4),
+        Workload("W3", "digits", "digits", 1797, (64, 64, 10), 32, Rule("adam", 1e-3), orders=8, rounds=15, goal=2.5),
         Workload("W4", "MNIST small", "images", 60_000, (784, 128, 10), 128, Rule("momentum", 1e-3),
-                 proof_rows=6 * 128 + 96, rounds=15),
+                 proof_rows=6 * 128 + 96, rounds=15, goal=1.5, goal_peak=0.81),
         Workload("W5", "MNIST wide", "images", 60_000, (784, 1000, 10), 1000, Rule("momentum", 1e-3),
-                 proof_rows=3000, rounds=7),
+                 proof_rows=3000, rounds=7, goal=1.15, goal_peak=0.92),
         Workload("W6", "table", "table", 500_000, (28, 256, 256, 256, 1), 1024, Rule("adam", 1e-3),
-                 output="sigmoid", loss="binary_cross_entropy", proof_rows=4 * 1024 + 288, rounds=5),
+                 output="sigmoid", loss="binary_cross_entropy", proof_rows=4 * 1024 + 288, rounds=3,
+                 goal=1.2, goal_peak=0.9),
         Workload("W7", "deep wide", "wide", 2048, (4096, 2048, 2048, 2048, 1000), 512, Rule("sgd", 0.01),
-                 proof_rows=1000, rounds=7),
+                 proof_rows=1000, rounds=5, goal=1.13, goal_peak=0.92),
         Workload("W8", "autoencoder", "itself", 60_000, (784, 256, 64, 256, 784), 256, Rule("adam", 1e-3),
-                 output="sigmoid", loss="squared_error", proof_rows=4 * 256 + 96, rounds=7),
+                 output="sigmoid", loss="squared_error", proof_rows=4 * 256 + 96, rounds=5, goal=1.38, goal_peak=0.88),
     )
 }  # fmt: skip

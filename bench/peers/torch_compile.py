@@ -11,11 +11,12 @@ import torch
 from bench.peers.base import Runner, Task
 from bench.peers.torch_eager import Tensor, TorchPredict, TorchTrain, cost_function
 
+torch._dynamo.config.recompile_limit = 64  # a shape of a batch, a number of threads, a setting: each is compiled anew
+
 
 class _Train(TorchTrain):
     def __init__(self, task: Task):
         super().__init__(task)
-        torch._dynamo.config.recompile_limit = 64  # two shapes of a batch, and the numbers of threads
         r, cost = self.workload.rule, cost_function(self.workload)
         # Of one element: writes to a float64 tensor without axes are lost with `cpp_wrapper` (torch 2.13).
         self.count = torch.zeros(1, dtype=self.weights[0].dtype)
@@ -52,26 +53,27 @@ class _Train(TorchTrain):
 
 
 class _Predict(TorchPredict):
-    """Weights are constants of the graph (`freezing`), which lets the compiler lay them out for its products."""
+    """Three ways to compile; weights can be constants of the graph (`freezing`), laid out for its products."""
 
     def __init__(self, task: Task):
         super().__init__(task)
-        plain, weights = self.outputs, self.weights
-        module = _Module(plain, weights)
-        frozen = {"freezing": True, "cpp_wrapper": True}
+        module = _Module(self.outputs, self.weights)
+        options = {
+            "as they are": {},
+            "frozen weights": {"freezing": True, "cpp_wrapper": True},
+            "frozen weights, max-autotune": {"freezing": True, "cpp_wrapper": True, "max_autotune": True},
+        }
         self.variants = {
-            "frozen weights": torch.compile(module, fullgraph=True, dynamic=False, options=frozen),
-            "frozen weights, max-autotune": torch.compile(
-                module, fullgraph=True, dynamic=False, options={**frozen, "max_autotune": True}
-            ),
+            name: torch.compile(module, fullgraph=True, dynamic=False, options=chosen or None)
+            for name, chosen in options.items()
         }
         self.choices = tuple(f"{t}, {v}" for t in self.choices for v in self.variants)
 
     def use(self, choice: str) -> None:
         threads, variant = choice.split(", ", 1)
         super().use(threads)
-        self.compiled = self.variants[variant]
-        self.outputs = lambda _, X: self.compiled(X)
+        compiled = self.variants[variant]
+        self.outputs = lambda _, X: compiled(X)
 
 
 class _Module(torch.nn.Module):

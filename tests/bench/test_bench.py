@@ -12,6 +12,7 @@ import layerwise as lw
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from bench import chart, proof, report, results, store
+from bench.inference import PREDICTIONS
 from bench.peers import LAYERWISE, PEERS, REFERENCE, layerwise_api, numpy_by_hand
 from bench.peers.base import ALIGNMENT, Task, load
 from bench.workloads import WORKLOADS, Workload, cost
@@ -143,8 +144,8 @@ def outcome():
     }
     training = results.training(w, measured(**times))
     training["peers"]["sklearn_mlp"] = {"unavailable": "no module named sklearn"}
-    one = results.inference(w, 1, measured(**{LAYERWISE: [5e-6] * 3, "onnx_runtime": [1e-5] * 3}))
-    many = results.inference(w, 10_000, measured(**{LAYERWISE: [5e-3] * 3, "onnx_runtime": [1e-2] * 3}))
+    one = results.inference(PREDICTIONS[1], measured(**{LAYERWISE: [5e-6] * 3, "onnx_runtime": [1e-5] * 3}))
+    many = results.inference(PREDICTIONS[3], measured(**{LAYERWISE: [5e-3] * 3, "onnx_runtime": [1e-2] * 3}))
     return {
         "date": "2026-01-02",
         "machine": {"cpu": "a processor", "cores": 2, "isa": "avx2", "python": "3.11.0"},
@@ -185,6 +186,16 @@ def test_tables(outcome):
     for head in [line for line in lines if line.startswith("| ---")]:
         at = lines.index(head)
         assert lines[at - 1].count("|") == head.count("|")
+
+
+def test_goals(outcome):
+    assert report.goals(outcome).splitlines() == [
+        "reached  W4: 2.04× the best peer (goal 1.50), 100 % of the peak (goal 81.0)",
+        "reached  784-128-10, 1 rows: 5.00 µs (goal 6.00)",
+        "reached  784-128-10, 10,000 rows: 2.00× the best peer (goal 1.20)",
+    ]
+    outcome["training"][0]["peers"][LAYERWISE]["part_of_peak"] = 0.8
+    assert report.goals(outcome).startswith("missed   W4")
 
 
 def test_a_report_is_the_same_every_time(outcome):
