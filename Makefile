@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-parity lint types docs wheel clean distclean
+.PHONY: help demo test test-parity lint types bench docs wheel clean distclean
 
 # The first Python that is at least 3.11; "make PYTHON=..." chooses another.
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
@@ -11,6 +11,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 
 BIN := .venv/bin
 PARITY := .venv-parity/bin
+BENCH := .venv-bench/bin
 BUILD_INPUTS := pyproject.toml CMakeLists.txt $(wildcard native/*)
 
 # Two test processes with one arithmetic thread each: two cores are used and not contended for.
@@ -42,6 +43,14 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 	$(PARITY)/python $(PIP_INSTALL) -e ".[test]"
 	@touch $@
 
+.venv-bench/.stamp: $(BUILD_INPUTS)
+	@echo "Making the environment .venv-bench with torch and JAX; the first time takes a few minutes."
+	$(call environment,.venv-bench)
+	$(BENCH)/python $(PIP_INSTALL) torch==2.13.0
+	$(BENCH)/python $(PIP_INSTALL) jax onnx onnxruntime scikit-learn threadpoolctl
+	$(BENCH)/python $(PIP_INSTALL) -e .
+	@touch $@
+
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
@@ -62,6 +71,10 @@ lint: .venv/.stamp  ## style, format, and the floors of the rooms
 types: .venv/.stamp  ## types
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+# make bench WORKLOADS=W4, make bench ARGS=--quick; python -m bench.run --help names the rest.
+bench: .venv-bench/.stamp  ## speed and memory against the peers, into docs/benchmarks; ten minutes on a quiet machine
+	$(BENCH)/python -m bench.run $(if $(WORKLOADS),--only "$(WORKLOADS)") $(ARGS)
+
 docs: .venv/.stamp  ## the documentation, with every example run; warnings are errors
 	$(ONE_THREAD) $(BIN)/python -m sphinx -W --keep-going -E -b html docs docs/_build/html
 	@echo "Open docs/_build/html/index.html"
@@ -76,4 +89,4 @@ clean:  ## remove what was built, keep the environments
 	find src tests examples bench docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean  ## remove the environments too
-	rm -rf .venv .venv-parity
+	rm -rf .venv .venv-parity .venv-bench

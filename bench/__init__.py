@@ -1,0 +1,1 @@
+"""Measurements of layerwise against its peers: `python -m bench.run`, or `make bench`."""
