@@ -16,6 +16,7 @@ constexpr std::align_val_t cache_line{64};
 constexpr std::size_t panel_tiles = 8;                // tiles of rows in a panel: about 50 rows
 constexpr std::size_t stack_bytes = std::size_t{32} << 10;  // of every thread in a call: two buffers of one row 4096 wide
 constexpr std::size_t few_panels = 8;                 // for a thread
+constexpr std::size_t shares_of_thread = 4;           // of the columns of a layer
 constexpr double function_work = 32;                  // of one element
 
 template <class T>
@@ -147,9 +148,30 @@ void Forward<T>::finish(const Layer& layer, const T* Z, std::size_t rows, T* A) 
     }
 }
 
+// A·W + b, and relu where that is f, the columns shared out where the product deserves several threads.
+template <class T>
+void Forward<T>::multiply(const Layer& layer, const T* A, std::size_t rows, T* Z, int threads) const {
+    const std::size_t blocks = products_.block_count(layer.width);
+    const auto run = [&](std::size_t first, std::size_t last) {
+        products_.multiply({A, layer.in, layer.packed.get(), layer.in, layer.width, 0, rows, first, last,
+                            layer.bias.data(), layer.epilogue, Z, layer.width});
+    };
+    const double flops = 2.0 * static_cast<double>(layer.in) * static_cast<double>(layer.width * rows);
+    const int useful = threads == 1 ? 1 : threads_for(flops, threads);
+    const int team = static_cast<int>(std::min(blocks, static_cast<std::size_t>(useful)));
+    if (team <= 1) return run(0, blocks);
+    const std::size_t share = std::max<std::size_t>(blocks / (static_cast<std::size_t>(team) * shares_of_thread), 1);
+    std::atomic<std::size_t> next{0};
+    Pool::run(team, [&](int, int) {
+        for (std::size_t b; (b = next.fetch_add(share, std::memory_order_relaxed)) < blocks;) {
+            run(b, std::min(b + share, blocks));
+        }
+    });
+}
+
 // All layers of some rows. `work`: two buffers of rows · widest, and rows · inputs where X holds other numbers than T.
 template <class T>
-bool Forward<T>::panel(const Call& call, std::size_t first, std::size_t rows, T* work) const {
+bool Forward<T>::panel(const Call& call, std::size_t first, std::size_t rows, T* work, int threads) const {
     const std::size_t count = rows * inputs();
     const std::size_t number = static_cast<std::size_t>(call.X.number);
     const void* const X = static_cast<const char*>(call.X.data) + first * inputs() * number_bytes[number];
@@ -166,9 +188,7 @@ bool Forward<T>::panel(const Call& call, std::size_t first, std::size_t rows, T*
         const bool last = l + 1 == layers_.size();
         T* const to = last && call.out != nullptr ? call.out + first * outputs() : spare[l % 2];
         T* const Z = to + rows * (layer.out() - layer.width);
-        Product<T> product{A, layer.in, layer.packed.get(), layer.in, layer.width, 0, rows, 0,
-                           products_.block_count(layer.width), layer.bias.data(), layer.epilogue, Z, layer.width};
-        products_.multiply(product);
+        multiply(layer, A, rows, Z, threads);
         // After the product, which computes while the rows come from memory: a pass before it would wait for them.
         if (l == 0 && call.check && !convert && !rows_.finite(A, count)) return false;
         finish(layer, Z, rows, to);
@@ -178,33 +198,47 @@ bool Forward<T>::panel(const Call& call, std::size_t first, std::size_t rows, T*
     return true;
 }
 
+// Memory for some rows: on the stack where it suffices.
+template <class T>
+struct Forward<T>::Work {
+    alignas(64) T near_by[stack_bytes / sizeof(T)];
+    std::unique_ptr<T[], Release> far;
+
+    T* get(std::size_t size) {
+        if (size <= sizeof near_by / sizeof(T)) return near_by;
+        far.reset(static_cast<T*>(::operator new[](size * sizeof(T), cache_line)));
+        return far.get();
+    }
+};
+
 template <class T>
 bool Forward<T>::start(const Call& call, int threads) const {
     const std::size_t n = call.X.n;
     if (n == 0 || layers_.empty()) return true;
     const int useful = std::max(threads_for(work_ * static_cast<double>(n), threads), 1);
-    // As many panels as rows ask for, and of few panels as many for each thread.
-    const std::size_t tile = products_.tile_rows, team_wanted = static_cast<std::size_t>(useful);
+    const std::size_t tile = products_.tile_rows, team = static_cast<std::size_t>(useful);
+    const std::size_t row_work = 2 * widest_ + (call.X.number == number_of<T> ? 0 : inputs());
+    // With less than a tile of rows for each thread, they share the columns, and each of them reads its part of the
+    // weights only.
+    if (n <= tile || n < tile * team) {
+        Work work;
+        return panel(call, 0, n, work.get(n * row_work), useful);
+    }
+    // As many panels as rows ask for; of few panels as many for each thread.
     std::size_t panels = (n + tile * panel_tiles - 1) / (tile * panel_tiles);
-    if (panels < few_panels * team_wanted) panels = rounded_up(panels, team_wanted);
-    const std::size_t rows = std::min(n, rounded_up((n + panels - 1) / panels, tile));
+    if (panels < few_panels * team) panels = rounded_up(panels, team);
+    const std::size_t rows = rounded_up((n + panels - 1) / panels, tile);
     panels = (n + rows - 1) / rows;
-    const int team = static_cast<int>(std::min(team_wanted, panels));
-    const std::size_t needed = 2 * rows * widest_ + (call.X.number == number_of<T> ? 0 : rows * inputs());
     std::atomic<std::size_t> next{0};
     std::atomic<bool> good{true};
-    Pool::run(team, [&](int, int) {
-        alignas(64) T near_by[stack_bytes / sizeof(T)];
-        std::unique_ptr<T[], Release> far;
-        T* work = near_by;
-        if (needed > sizeof near_by / sizeof(T)) {
-            far.reset(static_cast<T*>(::operator new[](needed * sizeof(T), cache_line)));
-            work = far.get();
-        }
+    Pool::run(static_cast<int>(std::min(team, panels)), [&](int, int) {
+        Work work;
+        T* const memory = work.get(rows * row_work);
         // Handed out one by one: a thread whose processor is taken away does not keep the others waiting.
         for (std::size_t p; (p = next.fetch_add(1, std::memory_order_relaxed)) < panels;) {
             if (!good.load(std::memory_order_relaxed)) return;
-            if (!panel(call, p * rows, std::min(rows, n - p * rows), work)) good.store(false, std::memory_order_relaxed);
+            const std::size_t first = p * rows;
+            if (!panel(call, first, std::min(rows, n - first), memory, 1)) good.store(false, std::memory_order_relaxed);
         }
     });
     return good.load(std::memory_order_relaxed);

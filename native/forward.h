@@ -1,7 +1,8 @@
 // A chain of dense layers made ready to predict: weights packed once, then any number of rows from any thread.
 //
 // Rows are computed in panels, all layers of a panel before the next one, so that what lies between two layers stays
-// in cache. A row's bits depend on the row and the weights only: not on the rows beside it, nor on the threads.
+// in cache. Threads share out the panels; of fewer rows than that, the columns of each layer. A row's bits depend on
+// the row and the weights only: not on the rows beside it, nor on the threads.
 #pragma once
 
 #include <array>
@@ -77,8 +78,10 @@ private:
     };
 
     struct Call;
+    struct Work;
     bool start(const Call& call, int threads) const;
-    bool panel(const Call& call, std::size_t first, std::size_t rows, T* work) const;
+    bool panel(const Call& call, std::size_t first, std::size_t rows, T* work, int threads) const;
+    void multiply(const Layer& layer, const T* A, std::size_t rows, T* Z, int threads) const;
     void finish(const Layer& layer, const T* Z, std::size_t rows, T* A) const;
 
     const Products<T>& products_;

@@ -77,6 +77,20 @@ def test_a_row_alone_is_the_row_in_any_batch_on_any_number_of_threads(widths, dt
         assert run(X[first:last].copy()).tobytes() == together[first:last].tobytes()
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_few_rows_whose_columns_are_shared_out_have_the_bits_of_one_thread(dtype, isa):
+    net = lw.Network([700, 1500, 900, 5], hidden="relu", output="softmax")  # 4.8 million operations for a row
+    params = net.initialise(0, dtype)
+    run = prepared(net, params, isa)
+    X = np.random.default_rng(0).normal(size=(100, 700)).astype(dtype)
+    together = run(X, threads=1)
+    close(together[:7], net.forward(params, X[:7]), 1e-5 if dtype == "float32" else 1e-13)
+    for n in (1, 2, 5, 6, 7, 11, 12, 13, 24, 49, 100):
+        for threads in (1, 2, 3, 8, 64):
+            assert run.outputs(X[:n], threads).tobytes() == together[:n].tobytes()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("output", ["softmax", "sigmoid_pair"])
 def test_the_checked_call_gives_the_same_bits_and_the_class_of_the_largest(output, dtype):

@@ -189,8 +189,27 @@ void many_callers(Isa isa) {
     check(same, "many callers at once get the same bits");
 }
 
+// Few rows of a large network: threads share the columns of its layers.
+template <class T>
+void shared_columns(Isa isa) {
+    const auto forward = network<T>(isa, {300, 1200, 700, 1}, "sigmoid_pair");
+    for (const std::size_t n : {1, 2, 7, 13, 30}) {
+        const auto X = normal<T>(n * 300);
+        std::unique_ptr<T[]> out(new T[n * 2]), expected(new T[n * 2]);
+        std::unique_ptr<std::int64_t[]> labels(new std::int64_t[n]);
+        forward->run(X.get(), n, expected.get(), 1);
+        for (const int threads : {2, 5, 16}) {
+            check(forward->checked({X.get(), lw::number_of<T>, n}, out.get(), threads), "accepted");
+            check(forward->classes({X.get(), lw::number_of<T>, n}, labels.get(), threads), "accepted");
+            check(std::memcmp(out.get(), expected.get(), n * 2 * sizeof(T)) == 0, "shared columns have the same bits");
+            for (std::size_t r = 0; r < n; ++r) check(labels[r] == (out[2 * r + 1] > out[2 * r]), "the larger one");
+        }
+    }
+}
+
 template <class T>
 void everything(Isa isa) {
+    shared_columns<T>(isa);
     shapes<T>(isa);
     numbers<T>(isa);
     no_allocation<T>(isa);
