@@ -1,6 +1,7 @@
 #include "forward.h"
 
 #include <algorithm>
+#include <atomic>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -12,8 +13,11 @@ namespace lw {
 namespace {
 
 constexpr std::align_val_t cache_line{64};
-constexpr std::size_t panel_tiles = 8;           // tiles of rows in a panel: about 100 rows
-constexpr std::size_t stack_elements = 8192;     // two buffers of one row 4096 wide
+constexpr std::size_t panel_tiles = 8;                // tiles of rows in a panel: about 50 rows
+constexpr std::size_t stack_bytes = std::size_t{32} << 10;  // of every thread in a call: two buffers of one row 4096 wide
+constexpr std::size_t few_panels = 8;                 // for a thread
+constexpr std::size_t shares_of_thread = 4;           // of the columns of a layer
+constexpr double function_work = 32;                  // of one element
 
 template <class T>
 const ArrayFunction<T>* functions(const MathTable& table) {
@@ -31,7 +35,49 @@ int find_unary(std::string_view name) {
     return -1;
 }
 
+std::size_t rounded_up(std::size_t n, std::size_t step) { return (n + step - 1) / step * step; }
+
 }  // namespace
+
+#define LW_DECLARE(ISA)                          \
+    namespace isa_##ISA {                        \
+    extern const RowFunctions<float> rows_f32;   \
+    extern const RowFunctions<double> rows_f64;  \
+    }
+
+LW_DECLARE(baseline)
+#if defined(LW_X86)
+LW_DECLARE(avx2)
+LW_DECLARE(avx512)
+#endif
+
+template <>
+const RowFunctions<float>& row_functions<float>(Isa isa) {
+#if defined(LW_X86)
+    if (isa == Isa::avx512) return isa_avx512::rows_f32;
+    if (isa == Isa::avx2) return isa_avx2::rows_f32;
+#endif
+    (void)isa;
+    return isa_baseline::rows_f32;
+}
+
+template <>
+const RowFunctions<double>& row_functions<double>(Isa isa) {
+#if defined(LW_X86)
+    if (isa == Isa::avx512) return isa_avx512::rows_f64;
+    if (isa == Isa::avx2) return isa_avx2::rows_f64;
+#endif
+    (void)isa;
+    return isa_baseline::rows_f64;
+}
+
+template <class T>
+struct Forward<T>::Call {
+    Rows X;
+    bool check;
+    T* out;                // or null
+    std::int64_t* labels;  // or null
+};
 
 template <class T>
 void Forward<T>::Release::operator()(T* p) const {
@@ -39,7 +85,7 @@ void Forward<T>::Release::operator()(T* p) const {
 }
 
 template <class T>
-Forward<T>::Forward(Isa isa) : products_(products<T>(isa)), math_(math_table(isa)) {}
+Forward<T>::Forward(Isa isa) : products_(products<T>(isa)), math_(math_table(isa)), rows_(row_functions<T>(isa)) {}
 
 template <class T>
 void Forward<T>::add(const T* W, const T* b, std::size_t in, std::size_t out, std::string_view function,
@@ -53,6 +99,9 @@ void Forward<T>::add(const T* W, const T* b, std::size_t in, std::size_t out, st
     if (function == "softmax" || function == "log_softmax") {
         if (out == 0) throw std::invalid_argument("softmax needs at least one output");
         layer.row = function == "softmax" ? Row::softmax : Row::log_softmax;
+    } else if (function == "sigmoid_pair") {
+        if (out != 1) throw std::invalid_argument("sigmoid_pair needs one output");
+        layer.row = Row::sigmoid_pair;
     } else if (function != "identity") {
         const int unary = find_unary(function);
         if (unary < 0) throw std::invalid_argument("no native function " + std::string(function));
@@ -72,85 +121,142 @@ void Forward<T>::add(const T* W, const T* b, std::size_t in, std::size_t out, st
     const std::size_t size = std::max<std::size_t>(products_.packed_size(in, out), 1);
     layer.packed.reset(static_cast<T*>(::operator new[](size * sizeof(T), cache_line)));
     products_.pack(W, out, in, out, 0, products_.block_count(out), layer.packed.get());
+    const bool plain = layer.function == nullptr && layer.row == Row::none;
+    work_ += (2.0 * static_cast<double>(in) + (plain ? 0 : function_work)) * static_cast<double>(layer.out());
+    widest_ = std::max(widest_, out);
     layers_.push_back(std::move(layer));
 }
 
+// f(Z) to A. Z is A, or its end where a row of A is longer than one of Z.
 template <class T>
-std::size_t Forward<T>::widest() const {
-    std::size_t width = 1;
-    for (const Layer& layer : layers_) width = std::max(width, layer.out);
-    return width;
-}
-
-template <class T>
-void Forward<T>::softmax(T* Z, std::size_t rows, std::size_t width, bool logarithm) const {
-    const ArrayFunction<T> exp = functions<T>(math_)[static_cast<int>(Unary::Exp)];
-    const ArrayFunction<T> log1p = functions<T>(math_)[static_cast<int>(Unary::Log1p)];
-    T small[256];
-    std::vector<T> large(logarithm && width > 256 ? width : 0);
-    T* const e = large.empty() ? small : large.data();
-    for (std::size_t r = 0; r < rows; ++r) {
-        T* const z = Z + r * width;
-        std::size_t top = 0;
-        for (std::size_t k = 1; k < width; ++k) {
-            if (z[k] > z[top] || z[k] != z[k]) top = k;  // a NaN is found, and spreads to the whole row
-            if (z[top] != z[top]) break;
-        }
-        const T shift = z[top];
-        for (std::size_t k = 0; k < width; ++k) z[k] -= shift;
-        T sum = 0;
-        if (!logarithm) {
-            exp(z, z, width, nullptr);
-            for (std::size_t k = 0; k < width; ++k) sum += z[k];
-            for (std::size_t k = 0; k < width; ++k) z[k] /= sum;
-            continue;
-        }
-        exp(z, e, width, nullptr);
-        for (std::size_t k = 0; k < width; ++k) sum += k == top ? T(0) : e[k];
-        log1p(&sum, &sum, 1, nullptr);  // log of the sum less its largest term, which is 1
-        for (std::size_t k = 0; k < width; ++k) z[k] -= sum;
+void Forward<T>::finish(const Layer& layer, const T* Z, std::size_t rows, T* A) const {
+    switch (layer.row) {
+        case Row::none:
+            if (layer.function != nullptr) layer.function(Z, A, rows * layer.width, layer.options.data());
+            return;
+        case Row::softmax:
+            return rows_.softmax(A, rows, layer.width);
+        case Row::log_softmax:
+            return rows_.log_softmax(A, rows, layer.width);
+        case Row::sigmoid_pair:
+            for (std::size_t r = 0; r < rows; ++r) {
+                const T z = Z[r];
+                A[2 * r] = -z;
+                A[2 * r + 1] = z;
+            }
+            return functions<T>(math_)[static_cast<int>(Unary::Sigmoid)](A, A, 2 * rows, nullptr);
     }
 }
 
+// A·W + b, and relu where that is f, the columns shared out where the product deserves several threads.
 template <class T>
-void Forward<T>::panel(const T* X, std::size_t rows, T* out, T* work, std::size_t widest) const {
-    const T* A = X;
-    T* spare[2] = {work, work + rows * widest};
+void Forward<T>::multiply(const Layer& layer, const T* A, std::size_t rows, T* Z, int threads) const {
+    const std::size_t blocks = products_.block_count(layer.width);
+    const auto run = [&](std::size_t first, std::size_t last) {
+        products_.multiply({A, layer.in, layer.packed.get(), layer.in, layer.width, 0, rows, first, last,
+                            layer.bias.data(), layer.epilogue, Z, layer.width});
+    };
+    const double flops = 2.0 * static_cast<double>(layer.in) * static_cast<double>(layer.width * rows);
+    const int useful = threads == 1 ? 1 : threads_for(flops, threads);
+    const int team = static_cast<int>(std::min(blocks, static_cast<std::size_t>(useful)));
+    if (team <= 1) return run(0, blocks);
+    const std::size_t share = std::max<std::size_t>(blocks / (static_cast<std::size_t>(team) * shares_of_thread), 1);
+    std::atomic<std::size_t> next{0};
+    Pool::run(team, [&](int, int) {
+        for (std::size_t b; (b = next.fetch_add(share, std::memory_order_relaxed)) < blocks;) {
+            run(b, std::min(b + share, blocks));
+        }
+    });
+}
+
+// All layers of some rows. `work`: two buffers of rows · widest, and rows · inputs where X holds other numbers than T.
+template <class T>
+bool Forward<T>::panel(const Call& call, std::size_t first, std::size_t rows, T* work, int threads) const {
+    const std::size_t count = rows * inputs();
+    const std::size_t number = static_cast<std::size_t>(call.X.number);
+    const void* const X = static_cast<const char*>(call.X.data) + first * inputs() * number_bytes[number];
+    T* const spare[2] = {work, work + rows * widest_};
+    const T* A = static_cast<const T*>(X);
+    const bool convert = call.X.number != number_of<T>;
+    if (convert) {
+        T* const converted = work + 2 * rows * widest_;
+        if (!rows_.read[number](X, converted, count)) return false;
+        A = converted;
+    }
     for (std::size_t l = 0; l < layers_.size(); ++l) {
         const Layer& layer = layers_[l];
-        T* const Z = l + 1 == layers_.size() ? out : spare[l % 2];
-        Product<T> product{A, layer.in, layer.packed.get(), layer.in, layer.out, 0, rows, 0,
-                           products_.block_count(layer.out), layer.bias.data(), layer.epilogue, Z, layer.out};
-        products_.multiply(product);
-        if (layer.function != nullptr) layer.function(Z, Z, rows * layer.out, layer.options.data());
-        if (layer.row != Row::none) softmax(Z, rows, layer.out, layer.row == Row::log_softmax);
-        A = Z;
+        const bool last = l + 1 == layers_.size();
+        T* const to = last && call.out != nullptr ? call.out + first * outputs() : spare[l % 2];
+        T* const Z = to + rows * (layer.out() - layer.width);
+        multiply(layer, A, rows, Z, threads);
+        // After the product, which computes while the rows come from memory: a pass before it would wait for them.
+        if (l == 0 && call.check && !convert && !rows_.finite(A, count)) return false;
+        finish(layer, Z, rows, to);
+        A = to;
     }
+    if (call.labels != nullptr) rows_.argmax(A, rows, outputs(), call.labels + first);
+    return true;
+}
+
+// Memory for some rows: on the stack where it suffices.
+template <class T>
+struct Forward<T>::Work {
+    alignas(64) T near_by[stack_bytes / sizeof(T)];
+    std::unique_ptr<T[], Release> far;
+
+    T* get(std::size_t size) {
+        if (size <= sizeof near_by / sizeof(T)) return near_by;
+        far.reset(static_cast<T*>(::operator new[](size * sizeof(T), cache_line)));
+        return far.get();
+    }
+};
+
+template <class T>
+bool Forward<T>::start(const Call& call, int threads) const {
+    const std::size_t n = call.X.n;
+    if (n == 0 || layers_.empty()) return true;
+    const int useful = std::max(threads_for(work_ * static_cast<double>(n), threads), 1);
+    const std::size_t tile = products_.tile_rows, team = static_cast<std::size_t>(useful);
+    const std::size_t row_work = 2 * widest_ + (call.X.number == number_of<T> ? 0 : inputs());
+    // With less than a tile of rows for each thread, they share the columns, and each of them reads its part of the
+    // weights only.
+    if (n <= tile || n < tile * team) {
+        Work work;
+        return panel(call, 0, n, work.get(n * row_work), useful);
+    }
+    // As many panels as rows ask for; of few panels as many for each thread.
+    std::size_t panels = (n + tile * panel_tiles - 1) / (tile * panel_tiles);
+    if (panels < few_panels * team) panels = rounded_up(panels, team);
+    const std::size_t rows = rounded_up((n + panels - 1) / panels, tile);
+    panels = (n + rows - 1) / rows;
+    std::atomic<std::size_t> next{0};
+    std::atomic<bool> good{true};
+    Pool::run(static_cast<int>(std::min(team, panels)), [&](int, int) {
+        Work work;
+        T* const memory = work.get(rows * row_work);
+        // Handed out one by one: a thread whose processor is taken away does not keep the others waiting.
+        for (std::size_t p; (p = next.fetch_add(1, std::memory_order_relaxed)) < panels;) {
+            if (!good.load(std::memory_order_relaxed)) return;
+            const std::size_t first = p * rows;
+            if (!panel(call, first, std::min(rows, n - first), memory, 1)) good.store(false, std::memory_order_relaxed);
+        }
+    });
+    return good.load(std::memory_order_relaxed);
+}
+
+template <class T>
+bool Forward<T>::checked(const Rows& X, T* out, int threads) const {
+    return start({X, true, out, nullptr}, threads);
+}
+
+template <class T>
+bool Forward<T>::classes(const Rows& X, std::int64_t* labels, int threads) const {
+    return start({X, true, nullptr, labels}, threads);
 }
 
 template <class T>
 void Forward<T>::run(const T* X, std::size_t n, T* out, int threads) const {
-    if (n == 0 || layers_.empty()) return;
-    const std::size_t rows = std::min(n, products_.tile_rows * panel_tiles);
-    const std::size_t panels = (n + rows - 1) / rows;
-    const std::size_t wide = widest();
-    double flops = 0;
-    for (const Layer& layer : layers_) flops += 2.0 * static_cast<double>(layer.in) * static_cast<double>(layer.out);
-    const int useful = threads_for(flops * static_cast<double>(n), threads);
-    const int team = static_cast<int>(std::min<std::size_t>(static_cast<std::size_t>(std::max(useful, 1)), panels));
-    Pool::run(team, [&](int index, int count) {
-        alignas(64) T near_by[stack_elements / (sizeof(T) / 4)];
-        std::unique_ptr<T[], Release> far;
-        T* work = near_by;
-        if (2 * rows * wide > sizeof near_by / sizeof(T)) {
-            far.reset(static_cast<T*>(::operator new[](2 * rows * wide * sizeof(T), cache_line)));
-            work = far.get();
-        }
-        for (std::size_t p = static_cast<std::size_t>(index); p < panels; p += static_cast<std::size_t>(count)) {
-            const std::size_t first = p * rows;
-            panel(X + first * inputs(), std::min(rows, n - first), out + first * outputs(), work, wide);
-        }
-    });
+    start({{X, number_of<T>, n}, false, out, nullptr}, threads);
 }
 
 template class Forward<float>;

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -25,7 +26,7 @@ from layerwise.table.target import Target
 from layerwise.types import Array
 
 ENGINES = ("native", "numpy")
-LastLayer = Literal["activation", "pre_activation"]
+What = Literal["outputs", "probabilities", "classes"]
 
 BLOCK_ROWS = 8192
 """Rows encoded and computed at a time, so that a long table does not need its whole matrix."""
@@ -66,7 +67,6 @@ class Model:
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
             raise unknown_name("engine", self.engine, ENGINES)
-        object.__setattr__(self, "_prepared", {})
         if not isinstance(self.network, Network):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DataError(f"Model takes a network, then its weights; got {type(self.network).__name__} first.")
         checked, _ = check_parameters(self.network, self.params)
@@ -86,7 +86,7 @@ class Model:
         what = f" of {self.target.name!r}" if self.target else ""
         return f"<Model{what}: {self.network!r}, {self.network.n_parameters:,} parameters>"
 
-    @property
+    @cached_property
     def is_classifier(self) -> bool:
         """True where `predict_proba` gives class probabilities."""
         if self.target is not None:
@@ -121,30 +121,55 @@ class Model:
         TableError, ShapeError, DataError
             Columns are missing (the message names them), text where numbers were, NaN in a matrix.
         """
-        return self._in_blocks("activation", data)
+        return self._computed("outputs", data)
 
-    def _in_blocks(self, what: LastLayer, data: Any) -> Array:
-        """A^L or Z^L of the inputs that ``data`` encode, a block of rows at a time."""
+    @cached_property
+    def _prepared(self) -> dict[What, NativeForward]:
+        return {}
+
+    @cached_property
+    def _dtype(self) -> Literal["float32", "float64"]:
+        return "float32" if next(iter(self.params.values())).dtype == np.float32 else "float64"
+
+    def _computed(self, what: What, data: Any) -> Array:
+        """The outputs, probabilities or numbers of classes for ``data``; of a table, a block of rows at a time."""
+        compute = self._by_definition if self.engine == "numpy" else self._natively
         if self.encoder is None:
-            return self._last_layer(what, data)
+            return compute(what, data)
         table = as_table(data)
-        single = next(iter(self.params.values())).dtype == np.float32
         blocks: list[Array] = []
         for first in range(0, max(table.n_rows, 1), BLOCK_ROWS):
             rows = table.rows(slice(first, first + BLOCK_ROWS))
-            blocks.append(self._last_layer(what, self.encoder.transform(rows, "float32" if single else "float64")))
+            blocks.append(compute(what, self.encoder.transform(rows, self._dtype)))
         return np.concatenate(blocks)
 
-    def _last_layer(self, what: LastLayer, X: Any) -> Array:
-        if self.engine == "numpy":
-            return getattr(self.network, "forward" if what == "activation" else "pre_activation")(self.params, X)
-        ready: dict[LastLayer, NativeForward] = self.__dict__["_prepared"]
-        if what not in ready:
+    def _by_definition(self, what: What, X: Any) -> Array:
+        if what != "outputs" and self.network.widths[-1] == 1:
+            Z = self.network.pre_activation(self.params, X)
+            found = np.concatenate([sigmoid(-Z), sigmoid(Z)], axis=1)  # 1 - sigmoid(Z) would be 0 from Z = 17 on
+        else:
+            found = self.network.forward(self.params, X)
+        return np.argmax(found, axis=1) if what == "classes" else found
+
+    def _natively(self, what: What, X: Any) -> Array:
+        ready = self._prepared.get(what) or self._prepare(what)
+        found = ready.classes(X) if what == "classes" else ready.outputs(X)
+        if found is not None:
+            return found
+        A = ready(in_order(check_inputs(self.network, X, self._dtype), self._dtype))
+        return np.argmax(A, axis=1) if what == "classes" else A
+
+    def _prepare(self, what: What) -> NativeForward:
+        one: What = "outputs" if what == "outputs" or self.network.widths[-1] > 1 else "probabilities"
+        if one not in self._prepared:
             graph = forward_graph(self.network)
-            last = graph.output if what == "activation" else graph.pre_activations[-1]
-            ready.setdefault(what, NativeForward(dense_chain(last, graph.inputs), self.params))
-        dtype = next(iter(self.params.values())).dtype.name
-        return ready[what](in_order(check_inputs(self.network, X, dtype), dtype))
+            if one == "outputs":
+                steps = dense_chain(graph.output, graph.inputs)
+            else:
+                *hidden, last = dense_chain(graph.pre_activations[-1], graph.inputs)
+                steps = (*hidden, replace(last, kernel="sigmoid_pair"))
+            self._prepared.setdefault(one, NativeForward(steps, self.params))
+        return self._prepared.setdefault(what, self._prepared[one])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Model, (self.network, dict(self.params), self.encoder, self.target, self.report, self.engine)
@@ -164,10 +189,7 @@ class Model:
         """
         if not self.is_classifier:
             raise DataError("This model predicts numbers, not classes, so it has no probabilities. Use predict.")
-        if self.network.widths[-1] > 1:
-            return self.outputs(data)
-        Z = self._in_blocks("pre_activation", data)
-        return np.concatenate([sigmoid(-Z), sigmoid(Z)], axis=1)  # 1 - sigmoid(Z) would round to 0 from Z = 17 on
+        return self._computed("probabilities", data)
 
     def predict(self, data: Any) -> Array:
         """The label of each row, or its number in the target's unit; parameters as in `outputs`.
@@ -182,8 +204,14 @@ class Model:
         if not self.is_classifier:
             A = self.outputs(data)
             return A[:, 0] if A.shape[1] == 1 else A
-        chosen = np.argmax(self.predict_proba(data), axis=1)
-        return chosen if self.target is None else self.target.decode_labels(chosen)
+        chosen = self._computed("classes", data)
+        return chosen if self.target is None else self._labels[chosen]
+
+    @cached_property
+    def _labels(self) -> Array:
+        """The classes of the target as an array."""
+        assert self.target is not None
+        return self.target.decode_labels(np.arange(len(self.target.classes)))
 
     def score(self, data: Any, y: Any) -> dict[str, float]:
         """How well the model predicts known outcomes.
