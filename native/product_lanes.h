@@ -24,15 +24,6 @@ struct Part {
 #endif
 };
 
-#if LW_ISA == 1
-LW_INLINE __m256i first_lanes(const float*, int n) {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-LW_INLINE __m256i first_lanes(const double*, int n) {
-    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
-}
-#endif
-
 template <class T>
 LW_INLINE Vector<T> load_lanes(const T* p, Whole) {
     return load(p);
