@@ -41,8 +41,8 @@ std::size_t rounded_up(std::size_t n, std::size_t step) { return (n + step - 1) 
 
 #define LW_DECLARE(ISA)                          \
     namespace isa_##ISA {                        \
-    extern const RowFunctions<float> rows_f32;   \
-    extern const RowFunctions<double> rows_f64;  \
+    extern const RowFunctions<float> row_functions_f32;   \
+    extern const RowFunctions<double> row_functions_f64;  \
     }
 
 LW_DECLARE(baseline)
@@ -54,21 +54,21 @@ LW_DECLARE(avx512)
 template <>
 const RowFunctions<float>& row_functions<float>(Isa isa) {
 #if defined(LW_X86)
-    if (isa == Isa::avx512) return isa_avx512::rows_f32;
-    if (isa == Isa::avx2) return isa_avx2::rows_f32;
+    if (isa == Isa::avx512) return isa_avx512::row_functions_f32;
+    if (isa == Isa::avx2) return isa_avx2::row_functions_f32;
 #endif
     (void)isa;
-    return isa_baseline::rows_f32;
+    return isa_baseline::row_functions_f32;
 }
 
 template <>
 const RowFunctions<double>& row_functions<double>(Isa isa) {
 #if defined(LW_X86)
-    if (isa == Isa::avx512) return isa_avx512::rows_f64;
-    if (isa == Isa::avx2) return isa_avx2::rows_f64;
+    if (isa == Isa::avx512) return isa_avx512::row_functions_f64;
+    if (isa == Isa::avx2) return isa_avx2::row_functions_f64;
 #endif
     (void)isa;
-    return isa_baseline::rows_f64;
+    return isa_baseline::row_functions_f64;
 }
 
 template <class T>

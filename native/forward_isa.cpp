@@ -289,9 +289,9 @@ constexpr RowFunctions<T> table = {
 
 }  // namespace
 
-extern const RowFunctions<float> rows_f32;
-extern const RowFunctions<double> rows_f64;
-const RowFunctions<float> rows_f32 = table<float>;
-const RowFunctions<double> rows_f64 = table<double>;
+extern const RowFunctions<float> row_functions_f32;
+extern const RowFunctions<double> row_functions_f64;
+const RowFunctions<float> row_functions_f32 = table<float>;
+const RowFunctions<double> row_functions_f64 = table<double>;
 
 }  // namespace lw::LW_NAMESPACE
