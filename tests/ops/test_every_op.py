@@ -435,10 +435,12 @@ class Example:
         return self.feeds(arrays)
 
 
-def run(outputs: lw.Node | list[lw.Node], feeds: dict, dtype: str = "float64") -> Any:
+def run(outputs: lw.Node | list[lw.Node], feeds: dict, dtype: str = "float64", engine: str = "numpy") -> Any:
     """`layerwise.evaluate`, for gradients too that depend on some of the inputs only."""
     used = set(order([outputs] if isinstance(outputs, lw.Node) else outputs))
-    return lw.evaluate(outputs, {node: value for node, value in feeds.items() if node in used}, dtype=dtype)
+    return lw.evaluate(
+        outputs, {node: value for node, value in feeds.items() if node in used}, dtype=dtype, engine=engine
+    )
 
 
 def example(name: str, data: st.DataObject) -> tuple[Example, dict]:
@@ -567,6 +569,30 @@ def test_second_derivative(name, data, seed):
     left, right = (sum(float(np.sum(a * b)) for a, b in zip(x, y, strict=True)) for x, y in ((got, u), (other, v)))
     size = max([1e-2, abs(left), *(float(np.sum(np.abs(a))) for a in (*got, *other))])
     assert abs(left - right) <= 1e-12 * size, f"{name}: the second derivative is not symmetric: {left} {right}"
+
+
+# Engines ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=8)
+@given(data=st.data(), seed=SEEDS)
+def test_native_code_agrees_with_the_definition(name, data, seed):
+    case, _ = example(name, data)
+    outputs = [case.out]
+    if name in WITH_REAL_INPUT:
+        wrt, v = [case.nodes[i] for i in case.wrt], directions(case, seed)
+        cost = lw.sum(case.real_out() * case.real_out())
+        outputs += [*lw.gradient(cost, wrt), lw.jvp(case.real_out(), wrt, v), *lw.hessian_vector(cost, wrt, v)]
+    expected = run(outputs, case.feeds())
+    for dtype, rtol in (("float64", 1e-11), ("float32", None)):
+        found = run(outputs, case.feeds(), dtype, "native")
+        for i, (got, wanted) in enumerate(zip(found, expected, strict=True)):
+            assert got.dtype == (np.bool_ if wanted.dtype == np.bool_ else np.dtype(dtype))
+            if rtol is not None:
+                assert_close(name, f"output {i} in native code", got.astype(float), wanted.astype(float), rtol)
+            else:
+                assert np.shape(got) == np.shape(wanted)
 
 
 # Declarations ----------------------------------------------------------------------------------------

@@ -112,8 +112,11 @@ class Schedule:
     def _sink(self, item: Item) -> None:
         """Move an elementwise item to the one job that reads it, tile by tile, so that it needs no memory."""
         job = self.of.get(item)
-        later = {self.of[r] for r in self.readers.get(item.outputs[0], [])}
+        readers = self.readers.get(item.outputs[0], [])
+        later = {self.of[r] for r in readers}
         if job is None or job.row or item.kernel != "map" or len(later) != 1 or item.outputs[0] in self._given:
+            return
+        if any(r.kernel != "map" for r in readers):  # it would be read as a whole, not tile by tile
             return
         (target,) = later
         alone = all(i.kernel == "map" for i in job.items)
