@@ -46,7 +46,9 @@ def test_the_slope_is_part_of_the_product_and_the_update_part_of_the_gradient(hi
     rows, weights = kernels(step_program(lw.Adam(0.1), hidden=hidden))
     activation = [] if hidden == "relu" else ["map"]
     loss = ["softmax_cross_entropy", "map"]
-    assert sorted(rows[0]) == sorted(["gather", "gather", "product", *activation, "product", "one_hot", *loss, "product"])
+    assert sorted(rows[0]) == sorted(
+        ["gather", "gather", "product", *activation, "product", "one_hot", *loss, "product"]
+    )
     assert rows[0][-1] == "product"
     assert ["t_product", "map", "pack", "pack_transposed"] in weights
     assert ["t_product", "map", "pack"] in weights  # no sensitivity goes below the first layer
@@ -65,7 +67,9 @@ def overlap(a, b):
 @pytest.mark.parametrize("seed", range(40))
 def test_values_that_live_at_the_same_time_do_not_share_memory(seed):
     case = random_case(seed)
-    graph = case.net.graph(labels=False, weighted=False) if case.Y.ndim > 1 else case.net.graph(labels=True, weighted=False)
+    graph = (
+        case.net.graph(labels=False, weighted=False) if case.Y.ndim > 1 else case.net.graph(labels=True, weighted=False)
+    )
     nodes = [graph.cost, *lw.gradient(graph.cost, list(graph.parameters.values()))]
     program = lower(nodes, {"N": len(case.X)}, TARGET)
     written: dict = {}

@@ -49,13 +49,7 @@ def test_random_steps_are_those_of_the_definition(seed):
         "seed": seed,
         "sample_weight": rng.random(len(case.X)) + 0.1 if seed % 4 == 1 else None,
     }
-    try:
-        expected = lw.train(case.net, case.X, case.Y, engine="numpy", **options)
-    except lw.DivergenceWarning as diverged:
-        with pytest.raises(lw.DivergenceWarning) as raised:
-            lw.train(case.net, case.X, case.Y, engine="native", **options)
-        assert str(raised.value)[:20] == str(diverged)[:20]
-        return
+    expected = lw.train(case.net, case.X, case.Y, engine="numpy", **options)
     fit = lw.train(case.net, case.X, case.Y, engine="native", **options)
     np.testing.assert_allclose(fit.history.cost, expected.history.cost, rtol=1e-10, atol=1e-14)
     for name, W in expected.params.items():

@@ -160,9 +160,10 @@ def _pack(places: Places, item: Item) -> list[Instruction]:
 
 def _softmax_cross_entropy(places: Places, item: Item) -> list[Instruction]:
     frame = places.selection.matrix(item.sources[0], True)
-    A = places.operand(item.outputs[1], frame) if len(item.outputs) > 1 and places.is_stored(item.outputs[1]) else None
+    loss, *softmax = item.outputs
+    A = next((places.operand(key, frame) for key in softmax if places.is_stored(key)), None)
     reads = [places.operand(x, frame) for x in item.sources]
-    return [Instruction(item.kernel, (places.operand(item.outputs[0], item.frame), A, *reads))]
+    return [Instruction(item.kernel, (places.operand(loss, item.frame), A, *reads))]
 
 
 # Look-ups ----------------------------------------------------------------------------------------------------
@@ -258,7 +259,7 @@ def _copies(places: Places, item: Item, node: Node) -> Iterator[tuple[int, int, 
             steps = [0] * pad + [0 if n == 1 else s for n, s in zip(shape, own, strict=True)]
             yield 0, 0, list(zip(out_shape, out, steps, strict=True))
         elif name == "concat":
-            axis = attributes["axis"] - first
+            axis: int = attributes["axis"] - first
             yield start * out[axis], 0, list(zip(shape, out, own, strict=True))
             start += shape[axis]
         else:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -314,8 +312,9 @@ class _Lowering:
         instructions += [self._pack(pack) for pack in job.refreshed]
         flags = SPLIT_ROWS
         if not job.row:
-            ways = [_CUT_FLAGS.get(item.kernel, SPLIT_ROWS) for item in job.items]
-            flags = functools.reduce(operator.and_, ways)
+            flags = SPLIT_ROWS | SPLIT_COLUMNS
+            for item in job.items:
+                flags &= _CUT_FLAGS.get(item.kernel, SPLIT_ROWS)
         if any(step.kernel == "pack_transposed" for step in instructions):
             flags |= ROW_BLOCKS
         return Job(*job.frame, flags, job.local_bytes, tuple(instructions))
@@ -333,7 +332,13 @@ class _Lowering:
         copies = [self._copy(source, value) for source, value in copied.items() if source is not value]
         packs = [pack for pack in kept if pack.node in copied]
         repacks = [
-            Job(*step.numbers[:2], _CUT_FLAGS[step.kernel] | (ROW_BLOCKS if pack.transposed else 0), 0, (step,))
+            Job(
+                step.numbers[0],
+                step.numbers[1],
+                _CUT_FLAGS[step.kernel] | (ROW_BLOCKS if pack.transposed else 0),
+                0,
+                (step,),
+            )
             for pack in sorted(packs, key=self._order_of)
             for step in (self._pack(pack),)
         ]

@@ -132,9 +132,7 @@ class Schedule:
         place = {item: at for at, group in enumerate(job.groups) for item in group}
         return place[reader] <= place[writer]
 
-    def _settle(
-        self, stores: Mapping[Node, Node], kept: set[Pack], outputs: set[Node], selection: Selection
-    ) -> None:
+    def _settle(self, stores: Mapping[Node, Node], kept: set[Pack], outputs: set[Node], selection: Selection) -> None:
         """Where a new value may replace the old one at once, and where it must wait until everybody has read that."""
         values = list(stores.values())
         for source, value in stores.items():

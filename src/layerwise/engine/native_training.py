@@ -97,7 +97,7 @@ class NativeTraining:
             sources=[_gatherable(table, shuffled) for table in self._data.tables],
             rows=self._data.n_rows,
             batch=self._data.batch_size,
-            parameters=np.array([(offset, rows * columns) for offset, rows, columns in places], np.int64).reshape(-1, 2),
+            parameters=np.array([(offset, m * n) for offset, m, n in places], np.int64).reshape(-1, 2),
             cost=cost,
             shuffled=shuffled,
             seed=int(self._data.seed),
@@ -109,13 +109,7 @@ class NativeTraining:
         arrays = (constant_array(b.node, self._dtype) for b in program.bound)
         return [cost if a is None else a for a in arrays]
 
-    @property
-    def best_cost(self) -> float:
-        """The lowest cost of an epoch; set to that of the start before the first run."""
-        return self._trainer.best_cost
-
-    @best_cost.setter
-    def best_cost(self, cost: float) -> None:
+    def start_from(self, cost: float) -> None:
         self._trainer.best_cost = cost
 
     @property

@@ -118,12 +118,13 @@ class Training(Protocol):
     ----------
     engine : str
         Its name, with the instruction set where that is chosen when it runs.
-    best_cost : float
-        The lowest cost so far; set to that of the start before the first run.
     """
 
     engine: str
-    best_cost: float
+
+    def start_from(self, cost: float) -> None:
+        """Say what the start costs, before the first run: an epoch is the best so far only below it."""
+        ...
 
     @property
     def steps_done(self) -> int:
@@ -194,11 +195,14 @@ class NumpyTraining:
         self._runner = Runner(plan([step.cost, *step.stores.values()]), dtype)
         self._cost_runner = Runner(plan([step.cost]), dtype)
         self._state = _State(start, start)
-        self._best, self.best_cost = start, math.inf
+        self._best, self._best_cost = start, math.inf
 
     @property
     def steps_done(self) -> int:
         return self._state.step
+
+    def start_from(self, cost: float) -> None:
+        self._best_cost = cost
 
     def run(self, first_epoch: int, n_epochs: int, limit: float = math.inf) -> Outcome:
         outcome, began = Outcome(), time.monotonic()
@@ -217,8 +221,8 @@ class NumpyTraining:
                 if outcome.costs[-1] > limit:
                     outcome.stopped = "runaway"
                     return outcome
-                if outcome.costs[-1] < self.best_cost:
-                    self._best, self.best_cost = self._state.now, outcome.costs[-1]
+                if outcome.costs[-1] < self._best_cost:
+                    self._best, self._best_cost = self._state.now, outcome.costs[-1]
         except KeyboardInterrupt:
             outcome.stopped = "interrupted"
         return outcome

@@ -178,7 +178,7 @@ class _Loop:
 
     def run(self, epochs: int, on_epoch_end: Callable[[Epoch], None] | None) -> None:
         start = self._training.cost_of(slice(_SAMPLE))
-        self._training.best_cost = start
+        self._training.start_from(start)
         bounded = LOSSES[self.net.loss.name].nonnegative
         limit = GROWTH * start if bounded and start > 0 else math.inf
         while len(self.epochs) < epochs:
