@@ -1,10 +1,10 @@
 """Native programs written by hand: the words that `compile` would write, for the tests of `native/program*`.
 
-    p = Words("float32")
-    X, W = p.bound(12, 4), p.state(1, packed)
-    out = p.bound(12, 3, written=True)
-    p.stage(p.job(12, 3, [p.product(out, X, W, K=4, N=3)], rows=True))
-    program = p.load()
+p = Words("float32")
+X, W = p.bound(12, 4), p.state(1, packed)
+out = p.bound(12, 3, written=True)
+p.stage(p.job(12, 3, [p.product(out, X, W, K=4, N=3)], rows=True))
+program = p.load()
 """
 
 from __future__ import annotations
@@ -96,9 +96,7 @@ class Words:
         return [index, len(operands), *operands, len(ints), *[int(i) for i in ints], len(options), first]
 
     def product(self, out, A, packed, *, K, N, bias=None, other=None, groups=1, epilogue="none") -> list[int]:
-        return self.instruction(
-            "product", [out, A, packed, bias, other], [K, N, groups, EPILOGUES.index(epilogue)]
-        )
+        return self.instruction("product", [out, A, packed, bias, other], [K, N, groups, EPILOGUES.index(epilogue)])
 
     def map(self, outs, ins, ops, *, registers=None, results=None) -> list[int]:
         """`ins` are (value, mode); `ops` are (name, out, *operands) or (name, out, *operands, options)."""
