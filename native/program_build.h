@@ -30,6 +30,7 @@ struct MapTable {
     std::vector<MapMode> modes;
     std::vector<std::uint16_t> results;
     std::vector<MapOp> ops;
+    std::unique_ptr<std::byte[]> prepared;
 };
 
 struct CopyTable {

@@ -6,15 +6,14 @@ namespace {
 
 template <class T>
 bool run_map(const Step<T>& s, const Tile& t, Share<T>& share) {
-    const auto& map = *static_cast<const MapTable<T>*>(s.table);
     MapInput<T> inputs[map_registers];
     MapOutput<T> outputs[map_registers];
-    const int n_out = map.code.outputs, n_in = map.code.inputs;
+    const int n_out = static_cast<int>(s.n[0]), n_in = static_cast<int>(s.n[1]);
     for (int i = 0; i < n_out; ++i) outputs[i] = {operand<T>(s, i, t, share), s.operands[i].stride};
     for (int i = 0; i < n_in; ++i) {
         inputs[i] = {operand<const T>(s, n_out + i, t, share), s.operands[n_out + i].stride};
     }
-    share.kernels->maps.run(map.code, inputs, outputs, t.rows, columns_of(s, t));
+    share.kernels->maps.run_prepared(s.table, inputs, outputs, t.rows, columns_of(s, t));
     return true;
 }
 
@@ -126,7 +125,11 @@ void build_map(Builder<T>& b) {
     for (const MapOp& op : map.ops) work += op_time<T>(op.kernel);
     b.step.run = run_map<T>;
     b.step.columns = columns;
-    b.step.table = &map;
+    map.prepared.reset(new std::byte[b.kernels.maps.prepared_size(map.code)]);
+    b.kernels.maps.prepare(map.code, map.prepared.get());
+    b.step.table = map.prepared.get();
+    b.step.n[0] = static_cast<std::size_t>(outputs);
+    b.step.n[1] = static_cast<std::size_t>(map.code.inputs);
     b.cost(b.elements(0) * work + bytes / 20);
 }
 

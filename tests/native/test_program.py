@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from program_networks import at, network, numpy_step, pack_state, random
 from program_words import Words
 
 native = importlib.import_module("layerwise._native")  # only the engine may import it by name
@@ -20,10 +21,6 @@ ISAS = native.isas()
 EPS = {"float32": 6e-8, "float64": 1.2e-16}
 # Rows and columns of tiles, threads; (0, 0) lets the program choose.
 CUTS = [(0, 0, 1), (0, 0, 8), (1, 1, 3), (3, 64, 2), (7, 1, 1), (64, 128, 8), (1000, 1000, 2)]
-
-
-def random(seed: int, *shape: int, dtype: str = "float64") -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
 def bits(arrays) -> list[bytes]:
@@ -65,21 +62,6 @@ def near(got: np.ndarray, expected: np.ndarray, dtype: str, terms: float = 4, sc
 
 
 # Products --------------------------------------------------------------------------------------------
-
-
-def pack_state(p: Words, values: list[tuple[int, int, np.ndarray]]) -> np.ndarray:
-    """A state with matrices packed into it by another program: (packed value, 0 or 1 for transposed, matrix)."""
-    q = Words(p.dtype, isa=p.isa, values=[list(v) for v in p.values if v[1] == 1], state_bytes=p.state_bytes)
-    moved = {i: k for k, i in enumerate(i for i, v in enumerate(p.values) if v[1] == 1)}
-    jobs = []
-    for packed, transposed, matrix in values:
-        B = q.bound(*matrix.shape)
-        kernel = "pack_transposed" if transposed else "pack"
-        jobs.append(q.job(*matrix.shape, [q.instruction(kernel, [moved[packed], B], matrix.shape)]))
-    q.stage(*jobs)
-    state = p.new_state()
-    q.load().run([m for *_, m in values], state)
-    return state
 
 
 SLOPES = {
@@ -314,7 +296,9 @@ def test_copy(kind: str) -> None:
     v = p.bound(rows, 24, integer=integer)
     turned, reversed_, repeated = (p.bound(rows, n, integer=integer, written=True) for n in (24, 24, 12))
     code = [
-        p.instruction("copy", [turned, v], [0, 0, 3, 4, 6, 1, 3, 2, 8, 2, 1, 4]),  # (2, 3, 4) -> (4, 3, 2)... by strides
+        p.instruction(
+            "copy", [turned, v], [0, 0, 3, 4, 6, 1, 3, 2, 8, 2, 1, 4]
+        ),  # (2, 3, 4) -> (4, 3, 2)... by strides
         p.instruction("copy", [reversed_, v], [0, 23, 1, 24, 1, -1]),
         p.instruction("copy", [repeated, v], [0, 5, 2, 3, 4, 6, 4, 1, 0]),
     ]
@@ -454,65 +438,6 @@ def test_stages_wait_for_one_another(dtype: str) -> None:
             assert bits(results[:1]) == bits([x])
 
 
-def network(dtype: str, rows: int, sizes=(5, 70, 3)) -> tuple[Words, list[np.ndarray], np.ndarray]:
-    """A step of gradient descent: half squared error, relu, one hidden layer."""
-    p = Words(dtype)
-    n, h, k = sizes
-    X, Y, cost, rate = p.bound(rows, n), p.bound(rows, k), p.bound(1, 1, written=True), p.scalar()
-    W, P, Q = [p.state(n, h), p.state(h, k)], [p.packed(n, h), p.packed(h, k)], [None, p.packed(k, h)]
-    b = [p.state(1, h), p.state(1, k)]
-    A, E, D, loss = p.arena(rows, h), p.arena(rows, k), p.arena(rows, h), p.arena(rows, 1)
-    Z, S = p.local(rows, k), p.local(rows, k)
-    code = [
-        p.product(A, X, P[0], K=n, N=h, bias=b[0], epilogue="bias_relu"),
-        p.product(Z, A, P[1], K=h, N=k, bias=b[1], epilogue="bias"),
-        p.map([E, S], [(Z, "full"), (Y, "full")], [("subtract", 2, 0, 1), ("square", 3, 2)], results=[2, 3]),
-        p.instruction("row_reduce", [loss, S], [1, 0]),
-        p.product(D, E, Q[1], K=k, N=h, other=A, epilogue="times_relu_slope"),
-    ]
-    p.stage(p.job(rows, 1, code, "r"))
-    def update(value: int, gradient: int) -> list[int]:
-        ops = [("multiply", 3, 1, 2), ("subtract", 4, 0, 3)]
-        return p.map([value], [(value, "full"), (gradient, "full"), (rate, "scalar")], ops)
-
-    jobs = []
-    for i, (left, delta) in enumerate([(X, D), (A, E)]):
-        K, N = sizes[i : i + 2]
-        g = p.local(K, N)
-        code = [p.instruction("t_product", [g, left, delta], [rows]), update(W[i], g)]
-        code.append(p.instruction("pack", [P[i], W[i]], [K, N]))
-        if Q[i] is not None:
-            code.append(p.instruction("pack_transposed", [Q[i], W[i]], [K, N]))
-        jobs.append(p.job(K, N, code, "rcb"))
-        g = p.local(1, N)
-        jobs.append(p.job(1, N, [p.instruction("column_reduce", [g, delta], [rows, 0]), update(b[i], g)], "c"))
-    jobs.append(p.job(1, 1, [p.instruction("column_reduce", [cost, loss], [rows, 1])]))
-    p.stage(*jobs)
-    weights = [random(10 + i, *s, dtype=dtype) / 2 for i, s in enumerate([(n, h), (h, k)])]
-    state = pack_state(p, [(P[0], 0, weights[0]), (P[1], 0, weights[1]), (Q[1], 1, weights[1])])
-    for i, w in enumerate(weights):
-        at(p, state, W[i])[:] = w
-    p.weights = [W[0], b[0], W[1], b[1]]
-    return p, [random(1, rows, n, dtype=dtype), random(2, rows, k, dtype=dtype)], state
-
-
-def at(p: Words, state: np.ndarray, value: int) -> np.ndarray:
-    """A dense value of the state, as a view."""
-    _, space, offset, rows, columns, *_ = p.values[value]
-    assert space == 1
-    return state[offset // p.item : offset // p.item + rows * columns].reshape(rows, columns)
-
-
-def numpy_step(weights: list[np.ndarray], X, Y, rate) -> tuple[float, list[np.ndarray]]:
-    W1, b1, W2, b2 = weights
-    A = np.maximum(X @ W1 + b1, 0)
-    E = A @ W2 + b2 - Y
-    D = (E @ W2.T) * (A > 0)
-    gradients = [X.T @ D, D.sum(0, keepdims=True), A.T @ E, E.sum(0, keepdims=True)]
-    cost = float((E * E).sum(1).mean())
-    return cost, [w - rate * g for w, g in zip(weights, gradients, strict=True)]
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_training_step(dtype: str) -> None:
     p, (X, Y), state = network(dtype, 45)
@@ -585,9 +510,7 @@ def test_values_that_do_not_fit(value: list[int], message: str) -> None:
 def one(kernel: str, shapes, ints=(), options=(), job=(4, 6, ""), integer=(), dtype="float32") -> Words:
     """One instruction with bound operands of these shapes; the first one is written."""
     p = Words(dtype)
-    values = [
-        None if s is None else p.bound(*s, integer=i in integer, written=i == 0) for i, s in enumerate(shapes)
-    ]
+    values = [None if s is None else p.bound(*s, integer=i in integer, written=i == 0) for i, s in enumerate(shapes)]
     p.stage(p.job(*job[:2], [p.instruction(kernel, values, ints, options)], job[2]))
     return p
 

@@ -1,0 +1,337 @@
+"""The training loop against the same steps one by one, and against NumPy; what ends it, and what it leaves."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from program_networks import at, network, numpy_step, random
+
+from layerwise.randomness import Stream, permutation
+
+native = importlib.import_module("layerwise._native")  # only the engine may import it by name
+DTYPES = ["float32", "float64"]
+SEED = 5
+
+
+@dataclass
+class Fit:
+    """A trainer and what it works on. The same numbers can be had step by step (see `steps`)."""
+
+    dtype: str
+    N: int
+    batch: int
+    shuffled: bool = True
+    gather: bool = True
+
+    def __post_init__(self) -> None:
+        self.rest = self.N % self.batch
+        self.words, _, self.state = network(self.dtype, self.batch, gather=self.gather)
+        self.last_words = network(self.dtype, self.rest, gather=self.gather)[0] if self.rest else None
+        self.X, self.Y = random(3, self.N, 5, dtype=self.dtype), random(4, self.N, 3, dtype=self.dtype)
+        self.cost = np.zeros((1, 1), self.dtype)
+        self.bound = [self.cost] if self.gather else [self.X, self.Y, self.cost]
+        self.start = self.state.copy()
+
+    def trainer(self):
+        kind = native.Trainer32 if self.dtype == "float32" else native.Trainer64
+        p = self.words
+        ranges = [[p.values[v][2], p.values[v][3] * p.values[v][4]] for v in p.weights]
+        return kind(
+            p.load(),
+            self.last_words.load() if self.last_words else None,
+            state=self.state,
+            bound=self.bound,
+            last_bound=self.bound if self.last_words else None,
+            sources=[self.X, self.Y] if self.gather else None,
+            rows=self.N,
+            batch=self.batch,
+            parameters=np.array(ranges),
+            cost=len(self.bound) - 1,
+            shuffled=self.shuffled,
+            seed=SEED,
+            stream=Stream.SHUFFLE,
+        )
+
+    def run(self, trainer, epochs: int, scalars, first_epoch: int = 1, **options):
+        """Why it ended; the costs of the epochs that were done."""
+        costs, seconds = np.full(epochs, -1.0), np.full(epochs, -1.0)
+        scalars = np.asarray(scalars, float).reshape(-1, 1)
+        status = trainer.run(first_epoch, epochs, scalars, costs, seconds, **options)
+        done = trainer.epochs_done
+        assert (np.diff(seconds[:done], prepend=0) >= 0).all()
+        # What was not done is not written, but for epochs that were done again.
+        return status, costs[:done]
+
+    def weights(self, state: np.ndarray | None = None) -> list[np.ndarray]:
+        return [at(self.words, self.state if state is None else state, v).copy() for v in self.words.weights]
+
+    def steps(self, epochs: int, scalars, first_epoch: int = 1, most: int = 10_000):
+        """The same fit, one run of a program at a time, with the checks of layerwise.fit.minibatch after each."""
+        scalars = np.broadcast_to(np.asarray(scalars, float).ravel(), (10_000,)) if np.ndim(scalars) == 0 else scalars
+        full = self.words.load()
+        last = self.last_words.load() if self.last_words else None
+        state, costs, step = self.start.copy(), [], 0
+        trusted = self.weights(state)
+        for epoch in range(first_epoch, first_epoch + epochs):
+            order = permutation(SEED, Stream.SHUFFLE, epoch, self.N) if self.shuffled else np.arange(self.N)
+            total = 0.0
+            for first in range(0, self.N, self.batch):
+                if step == most:
+                    return "done", costs, self.weights(state), step, epoch
+                rows = order[first : first + self.batch]
+                program = full if len(rows) == self.batch else last
+                cost = np.zeros((1, 1), self.dtype)
+                before = self.weights(state)
+                rate = np.array([scalars[step]])
+                if self.gather:
+                    program.run([cost], state, rate, 1, [self.X, self.Y], rows)
+                else:
+                    program.run([self.X, self.Y, cost], state, rate, 1)
+                if not math.isfinite(cost[0, 0]):
+                    return "infinite cost", costs, trusted, step, epoch
+                after = self.weights(state)
+                if not all(np.isfinite(w).all() for w in after):
+                    return "infinite weights", costs, before, step, epoch
+                trusted = before
+                total += float(cost[0, 0]) * len(rows)
+                step += 1
+            costs.append(total / self.N)
+        self.trusted = trusted
+        return "done", costs, self.weights(state), step, epoch
+
+
+def same(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
+    return [x.tobytes() for x in a] == [x.tobytes() for x in b]
+
+
+CASES = [(50, 16, True, True), (48, 16, True, True), (50, 50, False, True), (50, 50, False, False), (7, 1, True, True)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threads", [1, 2, 8])
+@pytest.mark.parametrize(("N", "batch", "shuffled", "gather"), CASES)
+def test_the_same_bits_as_single_steps(dtype: str, threads: int, N: int, batch: int, shuffled: bool, gather) -> None:
+    fit = Fit(dtype, N, batch, shuffled, gather)
+    trainer = fit.trainer()
+    status, costs = fit.run(trainer, 3, 0.01, threads=threads)
+    expected = fit.steps(3, 0.01)
+    assert status == "done"
+    assert (trainer.epoch, trainer.epochs_done, trainer.steps) == (3, 3, expected[3])
+    assert costs.tolist() == expected[1]
+    assert same(fit.weights(), expected[2])
+    trainer.load_trusted()
+    assert same(fit.weights(), fit.trusted)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_against_numpy(dtype: str) -> None:
+    fit = Fit(dtype, 50, 16)
+    weights = [w.astype(float) for w in fit.weights()]
+    costs = []
+    for epoch in (1, 2, 3):
+        order = permutation(SEED, Stream.SHUFFLE, epoch, 50)
+        total = 0.0
+        for first in range(0, 50, 16):
+            rows = order[first : first + 16]
+            cost, weights = numpy_step(weights, fit.X[rows].astype(float), fit.Y[rows].astype(float), 0.003)
+            total += cost * len(rows)
+        costs.append(total / 50)
+    status, got = fit.run(fit.trainer(), 3, 0.003)
+    assert status == "done"
+    # 12 steps, each of sums of some 70 terms.
+    tolerance = 2000 * np.finfo(dtype).eps
+    np.testing.assert_allclose(got, costs, rtol=tolerance)
+    for w, expected in zip(fit.weights(), weights, strict=True):
+        np.testing.assert_allclose(w, expected, rtol=0, atol=tolerance)
+
+
+def test_epochs_in_several_calls_and_a_rate_for_each_step() -> None:
+    fit, again = Fit("float64", 50, 16), Fit("float64", 50, 16)
+    rates = 0.01 / (1 + np.arange(20))
+    status, costs = fit.run(fit.trainer(), 5, rates)
+    assert status == "done"
+    trainer, parts = again.trainer(), []
+    for first, epochs in ((1, 2), (3, 1), (4, 2)):
+        parts += again.run(trainer, epochs, rates[4 * (first - 1) :], first)[1].tolist()
+    assert parts == costs.tolist() == fit.steps(5, rates)[1]
+    assert same(fit.weights(), again.weights())
+    assert trainer.steps == 20
+
+
+@pytest.mark.parametrize("check_every_step", [False, True])
+@pytest.mark.parametrize("in_calls", [1, 2])
+@pytest.mark.parametrize(
+    ("N", "batch", "step"),
+    # Step of the fit whose learning rate is huge; the cost of the next one is infinite, or its weights are.
+    [
+        *[(50, 16, s) for s in (0, 1, 2, 3, 4, 5, 11, 14, 15)],
+        *[(30, 30, s) for s in (0, 1, 3, 62, 63, 64, 65, 66, 127, 128, 199)],
+        *[(6, 2, s) for s in (0, 62, 63, 64, 65, 66, 67, 191, 192)],
+    ],
+)
+@pytest.mark.parametrize("rate", [1e160, 1e306, math.nan])
+def test_a_fit_that_leaves_the_finite_numbers(
+    N: int, batch: int, step: int, rate: float, in_calls: int, check_every_step: bool
+) -> None:
+    fit = Fit("float64", N, batch, shuffled=batch < N)
+    length = -(-N // batch)
+    epochs = max(4, -(-(step + 1) // length) + 1)
+    rates = np.full(epochs * length, 0.001)
+    rates[step] = rate
+    expected = fit.steps(epochs, rates)
+    assert expected[0] != "done"
+    trainer = fit.trainer()
+    done = epochs // 2 if in_calls == 2 else 0
+    costs = []
+    status = "done"
+    if done:
+        status, first = fit.run(trainer, done, rates, check_every_step=check_every_step)
+        costs += first.tolist()
+    if status == "done":
+        status, second = fit.run(trainer, epochs - done, rates[done * length :], done + 1)
+        costs += second.tolist()
+    assert status == expected[0]
+    assert costs == expected[1]
+    assert (trainer.steps, trainer.epoch) == expected[3:]
+    assert same(fit.weights(), expected[2])
+
+
+def test_samples_that_are_infinite() -> None:
+    """The cost of a step is infinite before any weight is."""
+    fit = Fit("float64", 50, 16)
+    row = permutation(SEED, Stream.SHUFFLE, 1, 50)[35]
+    fit.X[row] = 1e200
+    expected = fit.steps(2, 0.001)
+    assert expected[0] == "infinite cost"
+    trainer = fit.trainer()
+    assert fit.run(trainer, 2, 0.001)[0] == "infinite cost"
+    assert trainer.steps == expected[3] == 2
+    assert same(fit.weights(), expected[2])
+
+
+def test_the_lowest_cost_and_the_limit() -> None:
+    fit = Fit("float64", 30, 30, shuffled=False)
+    rates = np.array([0.001, 0.001, 0.001, 0.2, 0.001, 0.001])
+    _, costs, *_ = fit.steps(6, rates)
+    best = int(np.argmin(costs))
+    assert 0 < best < 5
+    assert costs[4] > 10 * max(costs[:4])  # of the weights after the large step
+    trainer = fit.trainer()
+    trainer.best_cost = costs[0] * 2
+    status, got = fit.run(trainer, 6, rates, keep_best=True)
+    assert (status, got.tolist()) == ("done", costs)
+    assert trainer.best_cost == costs[best]
+    trainer.load_best()
+    weights = Fit("float64", 30, 30, shuffled=False)
+    assert same(fit.weights(), weights.steps(best + 1, rates)[2])
+    # A limit ends it after the epoch that exceeds it.
+    again = Fit("float64", 30, 30, shuffled=False)
+    trainer = again.trainer()
+    status, got = again.run(trainer, 6, rates, limit=(costs[3] + costs[4]) / 2, keep_best=True)
+    assert (status, got.tolist()) == ("runaway", costs[:5])
+    trainer.load_best()
+    assert same(again.weights(), fit.weights())
+
+
+def test_no_epoch_better_than_the_start() -> None:
+    fit = Fit("float32", 50, 16)
+    start = fit.weights()
+    trainer = fit.trainer()
+    trainer.best_cost = 0.0
+    fit.run(trainer, 2, 0.001, keep_best=True)
+    assert not same(fit.weights(), start)
+    trainer.load_best()
+    assert same(fit.weights(), start)
+    assert trainer.best_cost == 0.0
+
+
+def test_stop_from_another_thread() -> None:
+    fit = Fit("float32", 50, 16)
+    trainer = fit.trainer()
+
+    def stop() -> None:
+        while trainer.steps == 0:
+            time.sleep(0.001)
+        trainer.stop()
+
+    threading.Thread(target=stop).start()
+    status, _ = fit.run(trainer, 1_000_000, 1e-6)
+    assert status == "stopped"
+    assert trainer.steps == 4 * trainer.epochs_done + trainer.epoch_steps > 0
+    assert trainer.epoch == trainer.epochs_done + 1
+
+
+CTRL_C = """
+    import os, signal, sys, threading, time
+    sys.path[:0] = {path}
+    from test_train import Fit, same
+
+    fit = Fit("float32", 50, 16)
+    trainer = fit.trainer()
+    sent = []
+    def send():
+        while trainer.steps == 0:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Thread(target=send).start()
+    try:
+        fit.run(trainer, 5_000_000, 1e-6, threads={threads})
+    except KeyboardInterrupt:
+        late = time.monotonic() - sent[0]
+    steps, epochs = trainer.steps, trainer.epochs_done
+    assert steps == 4 * epochs + trainer.epoch_steps > 0, (steps, epochs, trainer.epoch_steps)
+    # The weights are those of that step.
+    again = Fit("float32", 50, 16)
+    again.run(again.trainer(), epochs, 1e-6)
+    again.start = again.state
+    expected = again.steps(1, 1e-6, epochs + 1, most=trainer.epoch_steps)[2]
+    assert same(fit.weights(), expected)
+    print(late)
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ctrl_c(threads: int) -> None:
+    here = Path(__file__).parent
+    program = textwrap.dedent(CTRL_C).format(path=[str(here), str(here.parent / "support")], threads=threads)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    # 10 ms between checks; the rest is for a busy machine.
+    assert float(done.stdout) < 1.0
+
+
+def test_arguments_that_do_not_fit() -> None:
+    fit = Fit("float32", 50, 16)
+    trainer = fit.trainer()
+    with pytest.raises(ValueError, match="scalars must have 1 columns and 1 or 8 rows; got 1 and 7"):
+        fit.run(trainer, 2, np.zeros(7))
+    with pytest.raises(ValueError, match="costs and seconds must hold 2 numbers"):
+        trainer.run(1, 2, np.zeros((1, 1)), np.zeros(1), np.zeros(2))
+    fit.X = fit.X[:49]
+    with pytest.raises(ValueError, match=r"sources\[0\] must have 50 rows; got 49"):
+        fit.trainer()
+    fit = Fit("float32", 50, 16)
+    fit.last_words = None
+    with pytest.raises(ValueError, match="a program for 2 remaining rows"):
+        fit.trainer()
+    fit = Fit("float32", 50, 16)
+    fit.batch = 20
+    with pytest.raises(ValueError, match="a program of 20 rows is needed; it gathers 16"):
+        fit.trainer()
+    fit = Fit("float32", 50, 16)
+    fit.words.weights = [fit.words.weights[0], len(fit.words.values)]
+    fit.words.values.append([0, 1, 2**40, 1, 4, 4, 0])
+    with pytest.raises(ValueError, match=r"value \d+ ends at byte"):
+        fit.trainer()
