@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "map.h"
+#include "prepared_map.h"
 
 namespace nb = nanobind;
 
@@ -110,6 +110,7 @@ std::size_t stride_of(const auto& x, std::size_t rows, std::size_t columns, cons
         refuse(name + " must have shape (" + std::to_string(rows) + ", " + std::to_string(columns) + "); got (" +
                std::to_string(x.shape(0)) + ", " + std::to_string(x.shape(1)) + ").");
     }
+    if (rows == 0 || columns == 0) return columns;
     if (columns > 1 && x.stride(1) != 1) refuse(name + " must have its columns side by side.");
     if (rows <= 1) return columns;
     if (x.stride(0) < static_cast<std::int64_t>(columns)) refuse(name + " must have rows that do not overlap.");
@@ -129,7 +130,7 @@ double now() {
 
 template <class T>
 double run_map(const Words& words, const std::vector<double>& options, const std::vector<Input>& inputs,
-               const std::vector<Output>& outputs, Isa isa, int calls) {
+               const std::vector<Output>& outputs, Isa isa, int calls, bool prepared) {
     const Program<T> program(words, options);
     if (inputs.size() != program.modes.size()) refuse("inputs are not as many as the program has.");
     if (outputs.size() != program.results.size()) refuse("outputs are not as many as the program has.");
@@ -152,9 +153,16 @@ double run_map(const Words& words, const std::vector<double>& options, const std
                           static_cast<int>(program.ops.size()), program.modes.data(), program.results.data(),
                           program.ops.data(), program.options.data()};
     const Maps<T>& kernels = maps<T>(isa);
+    const PreparedMap<T> map(code, isa);
     nb::gil_scoped_release released;
     const double start = now();
-    for (int i = 0; i < calls; ++i) kernels.run(code, from.data(), to.data(), rows, columns);
+    for (int i = 0; i < calls; ++i) {
+        if (prepared) {
+            map.run(from.data(), to.data(), rows, columns);
+        } else {
+            kernels.run(code, from.data(), to.data(), rows, columns);
+        }
+    }
     return (now() - start) / calls;
 }
 
@@ -175,21 +183,23 @@ void bind_map(nb::module_& m) {
     m.def(
         "run_map",
         [](const Words& words, const std::vector<double>& options, const std::vector<Input>& inputs,
-           const std::vector<Output>& outputs, const std::optional<std::string>& isa, int calls) {
+           const std::vector<Output>& outputs, const std::optional<std::string>& isa, int calls,
+           bool prepared) {
             if (outputs.empty()) refuse("a program has one output at least.");
             if (calls < 1) refuse("calls must be positive.");
             if (outputs[0].dtype() == nb::dtype<float>()) {
-                return run_map<float>(words, options, inputs, outputs, isa_of(isa), calls);
+                return run_map<float>(words, options, inputs, outputs, isa_of(isa), calls, prepared);
             }
             if (outputs[0].dtype() == nb::dtype<double>()) {
-                return run_map<double>(words, options, inputs, outputs, isa_of(isa), calls);
+                return run_map<double>(words, options, inputs, outputs, isa_of(isa), calls, prepared);
             }
             refuse("outputs must be float32 or float64.");
         },
         "words"_a, "options"_a, "inputs"_a, "outputs"_a, "isa"_a = nb::none(), "calls"_a = 1,
+        "prepared"_a = true,
         "An elementwise program on matrices, written to outputs; the seconds of one call. words: the numbers of outputs, "
         "inputs, registers and operations; the modes of the inputs; the registers of the outputs; and of each operation "
-        "kernel, result, three operands, index of its first option.");
+        "kernel, result, three operands, index of its first option. prepared: once, not at every call.");
 }
 
 }  // namespace lw

@@ -1,4 +1,4 @@
-#include "map.h"
+#include "prepared_map.h"
 
 namespace lw {
 namespace {
@@ -55,12 +55,12 @@ const Maps<double>& maps<double>(Isa isa) {
 }
 
 template <class T>
-Map<T>::Map(const MapCode<T>& code, Isa isa) : run_(maps<T>(isa).run_prepared) {
-    memory_ = std::make_unique<std::byte[]>(maps<T>(isa).prepared_size(code));
+PreparedMap<T>::PreparedMap(const MapCode<T>& code, Isa isa)
+    : run_(maps<T>(isa).run_prepared), memory_(new std::byte[maps<T>(isa).prepared_size(code)]) {
     maps<T>(isa).prepare(code, memory_.get());
 }
 
-template class Map<float>;
-template class Map<double>;
+template class PreparedMap<float>;
+template class PreparedMap<double>;
 
 }  // namespace lw

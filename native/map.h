@@ -6,7 +6,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 
 #include "isa.h"
 
@@ -67,19 +66,5 @@ struct Maps {
 // The set must be available.
 template <class T>
 const Maps<T>& maps(Isa isa);
-
-// A prepared program.
-template <class T>
-class Map {
-public:
-    Map(const MapCode<T>& code, Isa isa);
-    void run(const MapInput<T>* inputs, const MapOutput<T>* outputs, std::size_t rows, std::size_t columns) const {
-        run_(memory_.get(), inputs, outputs, rows, columns);
-    }
-
-private:
-    decltype(Maps<T>::run_prepared) run_;
-    std::unique_ptr<std::byte[]> memory_;
-};
 
 }  // namespace lw

@@ -112,7 +112,7 @@ private:
         moving_ = (plan_.full & ~apart_) | dense_columns_ | results_;
         spread_ = plan_.column_vectors & ~(apart_ | dense_columns_);
         collecting_ = (apart_ | spread_) != 0;
-        following_ = rows_ > 1 && (apart_ | copied_ | spread_ | plan_.row_vectors) != 0;
+        following_ = rows_ > 1 && (apart_ | spread_ | plan_.row_vectors | (copied_ & outputs_apart_)) != 0;
         T* room = expanded_;
         for (int i : members(plan_.row_vectors)) {
             starts_[i] = state_.at[i] = room;  // the row again and again, so that a tile may begin anywhere in it
@@ -138,8 +138,8 @@ private:
     }
 
     LW_INLINE void row(std::size_t n) {
-        if (plan_.lone != nullptr && has(moving_, plan_.lone_input) && direct_ != 0) {
-            plan_.lone(state_.at[plan_.lone_input], state_.at[plan_.results[0]], n, plan_.options);
+        if (plan_.lone != nullptr && has(moving_, plan_.lone_input) && copied_ == 0) {
+            plan_.lone(state_.at[plan_.lone_input], state_.at[plan_.results[0]], n, plan_.lone_options);
             return;
         }
         n = tiles<Wide<T>>(steps_.wide, n);
@@ -223,8 +223,13 @@ private:
                 fill<T>(number, *from, n);
                 from = number;
             }
+            const MapOutput<T>& out = outputs_[k];
+            if (!flat_ || !has(outputs_apart_, k)) {
+                copy<T>(out.data + at_row_ * out.stride + at_column_, from, n);
+                continue;
+            }
             pieces(n, [&](std::size_t r, std::size_t c, std::size_t start, std::size_t part) {
-                copy<T>(outputs_[k].data + r * outputs_[k].stride + c, from + start, part);
+                copy<T>(out.data + r * out.stride + c, from + start, part);
             });
         }
     }

@@ -275,7 +275,8 @@ struct Plan {
     };
     const typename Narrow<T>::Step* constants;  // nullptr: none
     Lists by_row, flat;
-    ArrayFunction<T> lone;  // of a program that is one call on memory, or nullptr
+    ArrayFunction<T> lone;  // of a program that is one long function of an input: on all of it at once; or nullptr
+    const T* lone_options;
     int lone_input;
 };
 
@@ -400,7 +401,7 @@ void prepare(const MapCode<T>& code, void* memory) {
     if (code.ops == 1 && kinds[only.kernel] == Kind::call && has(plan.full, only.a)) {
         plan.lone = array_functions<T>()[only.kernel];
         plan.lone_input = only.a;
-        plan.options += only.option;
+        plan.lone_options = m.options + only.option;
     }
 }
 
