@@ -138,25 +138,30 @@ LW_INLINE V in_pairs(const V (&x)[row_group], F f) {
     return f(f(f(x[0], x[1]), f(x[2], x[3])), f(f(x[4], x[5]), f(x[6], x[7])));
 }
 
-// Columns that fill at most one vector: load(row) gives those of a row, and the result stays in a register.
+// Rows first … last-1 of columns that fill at most one vector: load(row) gives those of a row.
 template <class V, class T, class Load, class F>
-LW_INLINE V reduce_columns(const T* D, Size ldd, Size K, V start, Load load, F f) {
-    V result = start;
-    for (Size first = 0; first < K; first += row_block) {
-        const Size last = K - first < row_block ? K : first + row_block;
-        V chain = start, x[row_group];
-        Size k = first;
-        for (; k + row_group <= last; k += row_group) {
+LW_INLINE V reduce_block(const T* D, Size ldd, Size first, Size last, V start, Load load, F f) {
+    const auto group = [=](Size k) __attribute__((always_inline)) {
+        V x[row_group];
+        if (k + row_group <= last) {
 #pragma GCC unroll 8
             for (Size i = 0; i < row_group; ++i) x[i] = load(D + (k + i) * ldd);
-            chain = f(chain, in_pairs(x, f));
-        }
-        if (k < last) {
+        } else {
             for (Size i = 0; i < row_group; ++i) x[i] = start;
             for (Size i = 0; k + i < last; ++i) x[i] = load(D + (k + i) * ldd);
-            chain = f(chain, in_pairs(x, f));
         }
-        result = f(result, chain);
+        return in_pairs(x, f);
+    };
+    V chain = group(first);
+    for (Size k = first + row_group; k < last; k += row_group) chain = f(chain, group(k));
+    return chain;
+}
+
+template <class V, class T, class Load, class F>
+LW_INLINE V reduce_columns(const T* D, Size ldd, Size K, V start, Load load, F f) {
+    V result = reduce_block<V>(D, ldd, 0, K < row_block ? K : row_block, start, load, f);
+    for (Size k = row_block; k < K; k += row_block) {
+        result = f(result, reduce_block<V>(D, ldd, k, K - k < row_block ? K : k + row_block, start, load, f));
     }
     return result;
 }
@@ -184,38 +189,47 @@ void narrow_columns(const T* D, Size ldd, Size K, int columns, T* out, F f) {
 template <class T>
 constexpr Size column_chunk = 2048 / sizeof(T);
 
-template <class T, class F>
-LW_INLINE void reduce_rows(const T* D, Size ldd, Size rows, Size columns, T* chain, const T* absent, F f) {
-    for (Size k = 0; k < rows; k += row_group) {
-        const T* row[row_group];
-        for (Size i = 0; i < row_group; ++i) row[i] = k + i < rows ? D + (k + i) * ldd : absent;
-        const auto step = [&](Size j, int n) __attribute__((always_inline)) {
-            Vector<T> x[row_group];
+// Eight rows of a chunk, put into its chains if they are the first, else combined with them. The chains are whole
+// vectors.
+template <bool first, class T, class F>
+LW_INLINE void reduce_group(const T* const (&row)[row_group], Size columns, T* chain, F f) {
+    const auto step = [&](Size j, int n) __attribute__((always_inline)) {
+        Vector<T> x[row_group];
 #pragma GCC unroll 8
-            for (Size i = 0; i < row_group; ++i) x[i] = load_some<T>(row[i] + j, n);
-            store_some<T>(chain + j, f(load_some<T>(chain + j, n), in_pairs(x, f)), n);
-        };
-        Size j = 0;
-        for (; j + width<T> <= columns; j += width<T>) step(j, width<T>);
-        if (j < columns) step(j, static_cast<int>(columns - j));
-    }
+        for (Size i = 0; i < row_group; ++i) x[i] = load_some<T>(row[i] + j, n);
+        Vector<T> y = in_pairs(x, f);
+        if constexpr (!first) y = f(load<T>(chain + j), y);
+        store<T>(chain + j, y);
+    };
+    Size j = 0;
+    for (; j + width<T> <= columns; j += width<T>) step(j, width<T>);
+    if (j < columns) step(j, static_cast<int>(columns - j));
 }
 
 template <class T, class F>
 void wide_columns(const T* D, Size ldd, Size K, Size columns, T* out, F f) {
     T chain[column_chunk<T>], absent[column_chunk<T>];
-    const T start = f.template start<T>()[0];
     if (K % row_group != 0) {
-        for (Size j = 0; j < columns && j < column_chunk<T>; ++j) absent[j] = start;
+        for (Size j = 0; j < columns && j < column_chunk<T>; ++j) absent[j] = f.template start<T>()[0];
     }
     for (Size c = 0; c < columns; c += column_chunk<T>) {
         const Size here = columns - c < column_chunk<T> ? columns - c : column_chunk<T>;
-        for (Size j = 0; j < here; ++j) out[c + j] = start;
-        for (Size k = 0; k < K; k += row_block) {
-            const Size rows = K - k < row_block ? K - k : row_block;
-            for (Size j = 0; j < here; ++j) chain[j] = start;
-            reduce_rows<T>(D + k * ldd + c, ldd, rows, here, chain, absent, f);
-            for (Size j = 0; j < here; ++j) out[c + j] = f(out[c + j], chain[j]);
+        for (Size block = 0; block < K; block += row_block) {
+            const Size last = K - block < row_block ? K : block + row_block;
+            for (Size k = block; k < last; k += row_group) {
+                const T* row[row_group];
+                for (Size i = 0; i < row_group; ++i) row[i] = k + i < last ? D + (k + i) * ldd + c : absent;
+                if (k == block) {
+                    reduce_group<true>(row, here, chain, f);
+                } else {
+                    reduce_group<false>(row, here, chain, f);
+                }
+            }
+            if (block == 0) {
+                for (Size j = 0; j < here; ++j) out[c + j] = chain[j];
+            } else {
+                for (Size j = 0; j < here; ++j) out[c + j] = f(out[c + j], chain[j]);
+            }
         }
     }
 }
@@ -231,6 +245,11 @@ LW_INLINE void reduce_down(const T* D, Size ldd, Size K, Size columns, T* out, F
 
 template <class T>
 void column_reduce(const T* D, Size ldd, Size K, Size columns, T* out, Reduction op) {
+    if (K == 0) {
+        const T nothing = op == Reduction::max ? -infinity<T> : op == Reduction::mean ? not_a_number<T> : T(0);
+        for (Size j = 0; j < columns; ++j) out[j] = nothing;
+        return;
+    }
     if (op == Reduction::max) return reduce_down<T>(D, ldd, K, columns, out, LargerOrNan{});
     reduce_down<T>(D, ldd, K, columns, out, Add{});
     if (op != Reduction::mean) return;

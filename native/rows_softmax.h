@@ -138,7 +138,7 @@ void short_cross_entropy(const T* Z, Size ldz, const T* targets, Size ldt, T* L,
     });
 }
 
-// Long runs: one after another ----------------------------------------------------------------------------------------
+// Long runs: one after another --------------------------------------------------------------------------------------
 
 template <class T>
 LW_INLINE T run_max(const T* z, Size length) {
@@ -161,6 +161,15 @@ LW_INLINE T largest(const T* z, Size length) {
     return fold<T>(top, Larger{});
 }
 
+// Whether +∞ is the top, once, and nothing is NaN.
+template <class T>
+LW_INLINE bool one_infinity(const T* z, Size length, T top) {
+    if (__builtin_expect(top != infinity<T>, true)) return false;
+    Size nans = 0;
+    for (Size k = 0; k < length; ++k) nans += !(z[k] < top);
+    return nans == 1;
+}
+
 // The exponentials along a run: the sum of those below the largest, and how many are as large.
 template <class T>
 struct Exponentials {
@@ -173,85 +182,141 @@ struct Exponentials {
         return e;
     }
 
-    LW_INLINE T others() const { return fold<T>(sum, Add{}) + (fold<T>(tops, Add{}) - 1); }
+    // `more` tops than there are have been added.
+    LW_INLINE T others(Size more) const {
+        return fold<T>(sum, Add{}) + (fold<T>(tops, Add{}) - static_cast<T>(more + 1));
+    }
 };
 
-// Whether +∞ is the top, once, and nothing is NaN.
-template <class T>
-LW_INLINE bool one_infinity(const T* z, Size length, T top) {
-    if (__builtin_expect(top != infinity<T>, true)) return false;
-    Size nans = 0;
-    for (Size k = 0; k < length; ++k) nans += !(z[k] < top);
-    return nans == 1;
-}
+// What is known of some runs. Each step is done for all of them before the next, as with panels.
+constexpr int batch_runs = 16;
 
 template <class T>
-LW_INLINE T others_along(const T* z, Size length, T top) {
-    if (one_infinity<T>(z, length, top)) return 0;
-    Exponentials<T> e;
-    over_lanes<T>(length, [&](Size k, int n) __attribute__((always_inline)) {
-        const Lanes<T> x = load_lanes<T>(z + k, n, -infinity<T>);
-        LW_EACH_LANE_VECTOR e.add(i, x.v[i] - top);
-    });
-    return e.others();
-}
+struct Batch {
+    T top[batch_runs], others[batch_runs] = {};
+    bool one_infinity[batch_runs];
+    Lanes<T> last[batch_runs];  // exponentials that fill no vector: what is stored in part is slow to load again
 
-template <class T>
-LW_INLINE T log1p_of(T x) {
-    return log1p_v<T>(all<T>(x))[0];
-}
+    LW_INLINE void find_tops(const T* Z, Size ldz, Size runs, Size length) {
+        for (Size r = 0; r < runs; ++r) {
+            top[r] = largest<T>(Z + r * ldz, length);
+            one_infinity[r] = lw::LW_NAMESPACE::one_infinity<T>(Z + r * ldz, length, top[r]);
+        }
+        for (Size r = runs; r < batch_runs; ++r) top[r] = 0;
+    }
 
-template <class T>
-LW_INLINE void scale(T* x, Size length, T factor) {
-    over_lanes<T>(length, [=](Size k, int n) __attribute__((always_inline)) {
-        Lanes<T> y = load_lanes<T>(x + k, n, T(0));
-        LW_EACH_LANE_VECTOR y.v[i] *= factor;
-        store_lanes<T>(x + k, y, n);
-    });
-}
+    // each(r, k, n, d, e) for the entries k … k+n-1 of run r.
+    template <class F>
+    LW_INLINE void add_exponentials(const T* Z, Size ldz, Size runs, Size length, F each) {
+        for (Size r = 0; r < runs; ++r) {
+            const T* const z = Z + r * ldz;
+            const T shift = top[r];
+            Exponentials<T> sums;
+            over_lanes<T>(length, [&](Size k, int n) __attribute__((always_inline)) {
+                // Not -∞ beyond the end: what underflows costs a processor some 60 cycles.
+                Lanes<T> d = load_lanes<T>(z + k, n, shift), e;
+                LW_EACH_LANE_VECTOR {
+                    d.v[i] -= shift;
+                    e.v[i] = sums.add(i, d.v[i]);
+                }
+                each(r, k, n, d, e);
+            });
+            others[r] = sums.others((lanes<T> - length % lanes<T>) % lanes<T>);
+        }
+    }
 
-template <class T>
-LW_INLINE T inverse_total(T others, T top) {
-    return T(1) / ((others + T(1)) + (top - top));
+    LW_INLINE void log_totals(T* result) const {
+        for (int i = 0; i < batch_runs; i += width<T>) {
+            T x[width<T>];
+            for (int j = 0; j < width<T>; ++j) x[j] = one_infinity[i + j] ? T(0) : others[i + j];
+            store<T>(result + i, log1p_v<T>(load<T>(x)));
+        }
+    }
+
+    LW_INLINE void store_unscaled(T* out, Size ldo, Size r, Size k, int n, const Lanes<T>& e) {
+        if (n == lanes<T>) {
+            store_lanes<T>(out + r * ldo + k, e, n);
+        } else {
+            last[r] = e;
+        }
+    }
+
+    LW_INLINE void scale(T* out, Size ldo, Size runs, Size length) const {
+        T factor[batch_runs];
+        for (int i = 0; i < batch_runs; i += width<T>) {
+            store<T>(factor + i, T(1) / total_of<T>(load<T>(others + i), load<T>(top + i)));
+        }
+        // Backwards: a load waits for an earlier store in part that ends, unmasked, beyond its first element.
+        for (Size r = runs; r-- > 0;) {
+            T* const a = out + r * ldo;
+            over_lanes<T>(length, [=, this](Size k, int n) __attribute__((always_inline)) {
+                Lanes<T> y = n == lanes<T> ? load_lanes<T>(a + k, n, T(0)) : last[r];
+                LW_EACH_LANE_VECTOR y.v[i] *= factor[r];
+                store_lanes<T>(a + k, y, n);
+            });
+        }
+    }
+};
+
+// f(first run, runs): batches that stay in the first-level cache, or nearly.
+template <class F>
+LW_INLINE void over_batches(Size runs, Size length, F f) {
+    Size most = 2048 / length;
+    if (most > batch_runs) most = batch_runs;
+    if (most == 0) most = 1;
+    for (Size first = 0; first < runs; first += most) f(first, runs - first < most ? runs - first : most);
 }
 
 template <class T>
 void long_softmax(const T* Z, Size ldz, T* out, Size ldo, Size runs, Size length) {
-    for (Size r = 0; r < runs; ++r) {
-        const T* const z = Z + r * ldz;
-        T* const a = out + r * ldo;
-        const T top = largest<T>(z, length);
-        Exponentials<T> e;
-        over_lanes<T>(length, [&](Size k, int n) __attribute__((always_inline)) {
-            Lanes<T> x = load_lanes<T>(z + k, n, -infinity<T>);
-            LW_EACH_LANE_VECTOR x.v[i] = e.add(i, x.v[i] - top);
-            store_lanes<T>(a + k, x, n);
-        });
-        scale<T>(a, length, inverse_total<T>(e.others(), top));
-    }
+    over_batches(runs, length, [=](Size first, Size here) __attribute__((always_inline)) {
+        const T* const z = Z + first * ldz;
+        T* const a = out + first * ldo;
+        Batch<T> b;
+        b.find_tops(z, ldz, here, length);
+        b.add_exponentials(z, ldz, here, length,
+                           [&](Size r, Size k, int n, const Lanes<T>&, const Lanes<T>& e)
+                           __attribute__((always_inline)) { b.store_unscaled(a, ldo, r, k, n, e); });
+        b.scale(a, ldo, here, length);
+    });
 }
 
 template <class T>
 void long_log_softmax(const T* Z, Size ldz, T* out, Size ldo, Size runs, Size length) {
-    for (Size r = 0; r < runs; ++r) {
-        const T* const z = Z + r * ldz;
-        T* const y = out + r * ldo;
-        const T top = largest<T>(z, length), log_total = log1p_of<T>(others_along<T>(z, length, top));
-        over_lanes<T>(length, [=](Size k, int n) __attribute__((always_inline)) {
-            Lanes<T> x = load_lanes<T>(z + k, n, T(0));
-            LW_EACH_LANE_VECTOR x.v[i] = (x.v[i] - top) - log_total;
-            store_lanes<T>(y + k, x, n);
-        });
-    }
+    over_batches(runs, length, [=](Size first, Size here) __attribute__((always_inline)) {
+        const T* const z = Z + first * ldz;
+        Batch<T> b;
+        b.find_tops(z, ldz, here, length);
+        b.add_exponentials(z, ldz, here, length, [](Size, Size, int, const Lanes<T>&, const Lanes<T>&) {});
+        T log_total[batch_runs];
+        b.log_totals(log_total);
+        for (Size r = here; r-- > 0;) {
+            const T* const from = z + r * ldz;
+            T* const to = out + (first + r) * ldo;
+            over_lanes<T>(length, [&](Size k, int n) __attribute__((always_inline)) {
+                Lanes<T> x = load_lanes<T>(from + k, n, T(0));
+                LW_EACH_LANE_VECTOR x.v[i] = (x.v[i] - b.top[r]) - log_total[r];
+                store_lanes<T>(to + k, x, n);
+            });
+        }
+    });
 }
 
 template <class T>
 void long_logsumexp(const T* x, Size ldx, T* out, Size ldo, Size runs, Size length) {
-    for (Size r = 0; r < runs; ++r) {
-        const T* const run = x + r * ldx;
-        const T top = run_max<T>(run, length);
-        out[r * ldo] = top - top != 0 ? top : top + log1p_of<T>(others_along<T>(run, length, top));
-    }
+    over_batches(runs, length, [=](Size first, Size here) __attribute__((always_inline)) {
+        Batch<T> b;
+        b.find_tops(x + first * ldx, ldx, here, length);
+        b.add_exponentials(x + first * ldx, ldx, here, length,
+                           [](Size, Size, int, const Lanes<T>&, const Lanes<T>&) {});
+        T log_total[batch_runs];
+        b.log_totals(log_total);
+        for (Size r = 0; r < here; ++r) {
+            T y = b.top[r] + log_total[r];
+            if (b.top[r] - b.top[r] != 0) y = run_max<T>(x + (first + r) * ldx, length);  // ±∞, or NaN somewhere
+            out[(first + r) * ldo] = y;
+        }
+    });
 }
 
 // Σ T (log_total - d) as log_total Σ T - Σ T d: then one pass is enough, and A may be Z or the targets. Both sums have
@@ -259,44 +324,41 @@ void long_logsumexp(const T* x, Size ldx, T* out, Size ldo, Size runs, Size leng
 template <class T, bool softmax>
 void long_cross_entropy(const T* Z, Size ldz, const T* targets, Size ldt, T* L, Size ldl, T* A, Size lda, Size rows,
                         Size length) {
-    for (Size first = 0; first < rows; first += width<T>) {
-        const Size here = rows - first < width<T> ? rows - first : width<T>;
-        T others[width<T>] = {}, weighted[width<T>] = {}, weights[width<T>] = {};
-        bool weightless[width<T>] = {};
+    over_batches(rows, length, [=](Size first, Size here) __attribute__((always_inline)) {
+        const T *const z = Z + first * ldz, *const t = targets + first * ldt;
+        T* const a = A + first * lda;
+        Batch<T> b;
+        b.find_tops(z, ldz, here, length);
+        T weighted[batch_runs] = {}, weights[batch_runs] = {}, log_total[batch_runs];
+        bool weightless[batch_runs] = {};
+        Lanes<T> td, sum, seen;  // Σ T d, Σ T, and the bits of all T
+        b.add_exponentials(z, ldz, here, length,
+                           [&](Size r, Size k, int n, const Lanes<T>& d, const Lanes<T>& e)
+                           __attribute__((always_inline)) {
+            if (k == 0) td = sum = seen = all_lanes<T>(0);
+            const Lanes<T> y = load_lanes<T>(t + r * ldt + k, n, T(0));
+            LW_EACH_LANE_VECTOR {
+                td.v[i] = add_where<T>((d.v[i] != T(0)) & (y.v[i] != T(0)), td.v[i], y.v[i] * d.v[i]);
+                sum.v[i] += y.v[i];
+                seen.v[i] = number<T>(bits<T>(seen.v[i]) | bits<T>(y.v[i]));
+            }
+            if constexpr (softmax) b.store_unscaled(a, lda, r, k, n, e);
+            if (k + static_cast<Size>(n) == length) {
+                weighted[r] = fold<T>(td, Add{});
+                weights[r] = fold<T>(sum, Add{});
+                weightless[r] = true;
+                LW_EACH_LANE_VECTOR weightless[r] &= !any<T>(magnitude<T>(seen.v[i]) != T(0));
+            }
+        });
+        if constexpr (softmax) b.scale(a, lda, here, length);
+        b.log_totals(log_total);
         for (Size r = 0; r < here; ++r) {
-            const T *const z = Z + (first + r) * ldz, *const t = targets + (first + r) * ldt;
-            T* const a = A + (first + r) * lda;
-            const T top = largest<T>(z, length);
-            const bool alone = one_infinity<T>(z, length, top);
-            Exponentials<T> e;
-            Lanes<T> td = all_lanes<T>(0), sum = all_lanes<T>(0);
-            Lanes<T> seen = all_lanes<T>(0);  // bits of all targets
-            over_lanes<T>(length, [&](Size k, int n) __attribute__((always_inline)) {
-                Lanes<T> x = load_lanes<T>(z + k, n, -infinity<T>);
-                const Lanes<T> y = load_lanes<T>(t + k, n, T(0));
-                LW_EACH_LANE_VECTOR {
-                    const Vector<T> d = x.v[i] - top;
-                    x.v[i] = e.add(i, d);
-                    td.v[i] = add_where<T>((d != T(0)) & (y.v[i] != T(0)), td.v[i], y.v[i] * d);
-                    sum.v[i] += y.v[i];
-                    seen.v[i] = number<T>(bits<T>(seen.v[i]) | bits<T>(y.v[i]));
-                }
-                if constexpr (softmax) store_lanes<T>(a + k, x, n);
-            });
-            const T rest = e.others();
-            if constexpr (softmax) scale<T>(a, length, inverse_total<T>(rest, top));
-            others[r] = alone ? T(0) : rest;
-            weighted[r] = fold<T>(td, Add{});
-            weights[r] = fold<T>(sum, Add{});
-            weightless[r] = true;
-            LW_EACH_LANE_VECTOR weightless[r] &= !any<T>(magnitude<T>(seen.v[i]) != T(0));
+            // 0 · ∞ is not wanted: where d is not 0, an infinite weight is in the other sum.
+            const bool none = log_total[r] == 0 && weights[r] == weights[r];
+            const T share = none ? T(0) : log_total[r] * weights[r];
+            L[(first + r) * ldl] = weightless[r] ? T(0) : share - weighted[r];
         }
-        const Vector<T> log_total = log1p_v<T>(load<T>(others)), w = load<T>(weights);
-        // 0 · ∞ is not wanted here: an infinite weight where d is not 0 is in the other sum.
-        const Vector<T> share = select<T>((log_total == T(0)) & (w == w), Vector<T>{}, log_total * w);
-        const Vector<T> loss = share - load<T>(weighted);
-        for (Size r = 0; r < here; ++r) L[(first + r) * ldl] = weightless[r] ? T(0) : loss[r];
-    }
+    });
 }
 
 // All runs --------------------------------------------------------------------------------------------------------------

@@ -533,7 +533,7 @@ def test_contractions_of_any_strides(dtype, data):
 
 
 @dtypes
-@pytest.mark.parametrize("sizes", list(itertools.product([1, 2, 7], [1, 3], [1, 4, 33], [1, 5, 40])))
+@pytest.mark.parametrize("sizes", list(itertools.product([1, 2, 7], [1, 3], [1, 4, 33], [1, 5, 10, 17, 40])))
 def test_products_as_contractions(dtype, sizes):
     n, g, k, m = sizes  # samples, groups, inner, outer
     grouped = [(n, g * m, g * k, 0), (g, m, k, k * m), (k, 0, 1, m), (m, 1, 0, 1)]
