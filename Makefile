@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-parity lint types bench docs wheel clean distclean
+.PHONY: help demo test test-parity sanitize lint types bench docs wheel clean distclean
 
 # The first Python that is at least 3.11; "make PYTHON=..." chooses another.
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
@@ -27,6 +27,7 @@ define environment
 	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
 endef
 
+comma := ,
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
 .venv/.stamp: $(BUILD_INPUTS)
@@ -62,6 +63,31 @@ test: .venv/.stamp  ## all tests but those against torch
 
 test-parity: .venv-parity/.stamp  ## the tests against torch, in an environment of their own
 	$(ONE_THREAD) $(PARITY)/python -m pytest tests/parity -n $(WORKERS)
+
+# $(call build_with,FOLDER,SANITIZERS,TARGETS): what CMake makes of the native code under these sanitizers.
+SANITIZE := build/sanitize
+define build_with
+	$(BIN)/cmake -S . -B $(SANITIZE)/$(1) -DSANITIZE=$(2) -DCMAKE_BUILD_TYPE=Release -DSKBUILD_PROJECT_NAME=layerwise \
+	-DSKBUILD_PROJECT_VERSION=0 -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
+	-Dnanobind_DIR=$$($(BIN)/python -m nanobind --cmake_dir) >$(SANITIZE)/$(1).log
+	$(BIN)/cmake --build $(SANITIZE)/$(1) --parallel $(WORKERS) --target $(3)
+endef
+# Programs that the search changes at random, and the tests that run with the compiled module under a sanitizer. Those
+# of the pool limit the memory of a process, of which a sanitizer takes more; pool_test is theirs.
+MUTATIONS ?= 200000
+SANITIZE_TESTS ?= tests/native --ignore=tests/native/test_pool.py
+
+sanitize: .venv/.stamp  ## the native code under sanitizers of memory, undefined behaviour and threads; takes long
+	$(BIN)/python $(PIP_INSTALL) cmake nanobind
+	mkdir -p $(SANITIZE)/programs
+	$(call build_with,address,address$(comma)undefined,pool_test program_fuzz _native)
+	$(call build_with,thread,thread,pool_test program_fuzz)
+	$(BIN)/python tests/native/program_seeds.py $(SANITIZE)/programs
+	$(SANITIZE)/address/pool_test
+	$(SANITIZE)/thread/pool_test
+	$(SANITIZE)/address/program_fuzz $(SANITIZE)/programs $(MUTATIONS) 1
+	$(SANITIZE)/thread/program_fuzz $(SANITIZE)/programs $$(($(MUTATIONS) / 10)) 2 3
+	sh tests/native/sanitized_python.sh $(BIN)/python $(SANITIZE) -m pytest -p no:cacheprovider -n $(WORKERS) $(SANITIZE_TESTS)
 
 lint: .venv/.stamp  ## style, format, and the floors of the rooms
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 // A program that has been checked: its steps, and how they are cut into tiles for a number of threads.
 #pragma once
 
+#include <cstdlib>
 #include <new>
 
 #include "program.h"
@@ -12,13 +13,16 @@ namespace lw::program {
 class Memory {
 public:
     Memory() = default;
-    explicit Memory(std::size_t bytes)
-        : data_(static_cast<char*>(::operator new(bytes == 0 ? 1 : bytes, std::align_val_t{64}))) {}
+    explicit Memory(std::size_t bytes) {
+        void* memory = nullptr;
+        if (posix_memalign(&memory, 64, bytes == 0 ? 1 : bytes) != 0) throw std::bad_alloc();
+        data_.reset(static_cast<char*>(memory));
+    }
     char* data() const { return data_.get(); }
 
 private:
     struct Release {
-        void operator()(char* p) const { ::operator delete(p, std::align_val_t{64}); }
+        void operator()(char* p) const { std::free(p); }
     };
     std::unique_ptr<char, Release> data_;
 };

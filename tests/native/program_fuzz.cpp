@@ -1,11 +1,13 @@
 // Looks for words that a Program accepts and should not: programs from program_seeds.py are changed at random, loaded,
 // and run where they are accepted, on buffers that end where the program says. To be built with a sanitizer, which then
-// sees an access that was not foreseen; with that of threads, tiles that meet.
+// sees an access that was not foreseen; with that of threads, tiles that meet. That a run and a training step allocate
+// nothing is checked on the way.
 //
 //   program_fuzz FOLDER MUTATIONS SEED [THREADS]
 //
 // `make sanitize` does all of it. The exit status is not 0 where something is found.
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -13,14 +15,18 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <memory>
+#include <new>
 #include <random>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "gather.h"
+#include "pool.h"
 #include "program.h"
+#include "train.h"
 
 using lw::Program;
 
@@ -29,11 +35,32 @@ extern "C" const char* __asan_default_options();
 extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1:quarantine_size_mb=16"; }
 
 namespace {
+std::atomic<long> allocations{0};
+
+void* allocate(std::size_t bytes, std::size_t alignment) {
+    allocations.fetch_add(1, std::memory_order_relaxed);
+    void* memory = nullptr;
+    if (posix_memalign(&memory, alignment, std::max<std::size_t>(bytes, 1)) != 0) throw std::bad_alloc();
+    return memory;
+}
+}  // namespace
+
+void* operator new(std::size_t bytes) { return allocate(bytes, alignof(std::max_align_t)); }
+void* operator new(std::size_t bytes, std::align_val_t alignment) {
+    return allocate(bytes, static_cast<std::size_t>(alignment));
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+
+namespace {
 
 using Random = std::mt19937_64;
 using Words = std::vector<std::int64_t>;
 
 struct Seed {
+    bool layers;  // the program with a cost
     std::size_t item;
     lw::Isa isa;
     Words words;
@@ -49,7 +76,7 @@ std::vector<Seed> read_seeds(const char* folder) {
         std::ifstream file(path, std::ios::binary);
         std::int64_t head[4];
         file.read(reinterpret_cast<char*>(head), sizeof head);
-        Seed seed{static_cast<std::size_t>(head[0]), static_cast<lw::Isa>(head[1]),
+        Seed seed{path.filename().string().starts_with("layers"), static_cast<std::size_t>(head[0]), static_cast<lw::Isa>(head[1]),
                   Words(static_cast<std::size_t>(head[2])), std::vector<double>(static_cast<std::size_t>(head[3]))};
         file.read(reinterpret_cast<char*>(seed.words.data()), head[2] * 8);
         file.read(reinterpret_cast<char*>(seed.numbers.data()), head[3] * 8);
@@ -160,12 +187,19 @@ private:
     std::size_t bytes_;
 };
 
+void check(bool holds, const char* what) {
+    if (holds) return;
+    std::fprintf(stderr, "failed: %s\n", what);
+    std::exit(1);
+}
+
 struct Counts {
     long accepted = 0, run = 0, bad_indices = 0;
 };
 
 constexpr std::size_t most_bytes = 1 << 20;
 constexpr std::size_t source_rows = 16;
+constexpr std::size_t cost_of_layers = 2;  // its bound array, in program_seeds.py
 
 template <class T>
 void run(Program<T>& program, Random& random, int threads, Counts& counts) {
@@ -198,9 +232,50 @@ void run(Program<T>& program, Random& random, int threads, Counts& counts) {
     program.cut(below(random, 6), below(random, 3) * 64);
     try {
         program.bind(bound.data(), state.data(), threads);
+        const long before = allocations.load();
         program.run(scalars.data(), &context);
+        check(allocations.load() == before, "a run allocates nothing");
     } catch (const lw::BadIndexError&) {
         ++counts.bad_indices;
+    }
+}
+
+// However many steps an epoch has, and epochs a run.
+void check_trainer(const Seed& seed) {
+    Program<float> program(seed.words, seed.numbers, seed.isa);
+    std::vector<Buffer> buffers;
+    std::vector<void*> bound;
+    Random random(1);
+    for (const lw::BoundArray& array : program.bound()) {
+        buffers.emplace_back(array.elements * sizeof(float));
+        buffers.back().fill(false, sizeof(float), random);
+        bound.push_back(buffers.back().data());
+    }
+    const Buffer state(program.state_bytes());
+    std::memset(state.data(), 0, program.state_bytes());
+    constexpr std::size_t rows = 60, batch = 5, epochs = 20;
+    lw::TrainSettings<float> settings{};
+    settings.full = {&program, bound, static_cast<const float*>(bound[cost_of_layers])};
+    settings.state = state.data();
+    settings.parameters = {{0, 12}};
+    settings.rows = rows;
+    settings.batch = batch;
+    settings.shuffled = true;
+    lw::Trainer<float> trainer(settings);
+    const double rate = 1e-3;
+    double costs[epochs], seconds[epochs];
+    long counted[2];
+    for (int threads : {1, 3}) {
+        lw::TrainRun run{1,    1,       &rate, 0, threads, std::numeric_limits<double>::infinity(), true, false, costs,
+                         seconds, nullptr};
+        trainer.run(run);
+        for (int i = 0; i < 2; ++i) {
+            run.epochs = i == 0 ? 1 : epochs;
+            const long before = allocations.load();
+            check(trainer.run(run) == lw::TrainStatus::done, "the fit is done");
+            counted[i] = allocations.load() - before;
+        }
+        check(counted[0] == counted[1], "a training step allocates nothing");
     }
 }
 
@@ -231,6 +306,10 @@ int main(int argc, char** argv) {
     const long mutations = std::atol(argv[2]);
     Random random(std::strtoull(argv[3], nullptr, 10));
     const int threads = argc > 4 ? std::atoi(argv[4]) : 0;
+    lw::Pool::run(8, [](int, int) {});  // makes its threads
+    for (const Seed& seed : seeds) {
+        if (seed.layers && seed.item == 4) check_trainer(seed);
+    }
     Counts counts;
     const auto started = std::chrono::steady_clock::now();
     for (long i = 0; i < mutations; ++i) {
