@@ -26,23 +26,17 @@ void run_tile(const Loaded<T>& p, const Tile& tile, Share<T>& share) {
     }
 }
 
-// A share takes every n-th tile, the same ones at each step: what it wrote then, weights above all, is still in its
-// cache. Then it takes what the others have left.
 template <class T>
 void run_stage(Loaded<T>& p, const StageTiles& stage) {
     if (stage.threads <= 1) {
         for (std::size_t i = stage.first; i < stage.last; ++i) run_tile(p, p.tiles[i], p.shares[0]);
         return;
     }
-    const auto n = static_cast<std::size_t>(stage.threads);
-    for (std::size_t k = 0; k < n; ++k) p.shares[k].next.store(stage.first + k, std::memory_order_relaxed);
+    std::atomic<std::size_t> next{stage.first};
     Pool::run(stage.threads, [&](int index, int) {
         Share<T>& share = p.shares[static_cast<std::size_t>(index)];
-        for (std::size_t k = 0; k < n; ++k) {
-            std::atomic<std::size_t>& next = p.shares[(static_cast<std::size_t>(index) + k) % n].next;
-            for (std::size_t i; (i = next.fetch_add(n, std::memory_order_relaxed)) < stage.last;) {
-                run_tile(p, p.tiles[i], share);
-            }
+        for (std::size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < stage.last;) {
+            run_tile(p, p.tiles[i], share);
         }
     });
 }

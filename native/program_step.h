@@ -1,7 +1,6 @@
 // An instruction made ready to run: a function, and for each operand where a tile finds it.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -51,7 +50,6 @@ struct alignas(64) Share {
     T* workspace = nullptr;  // of t_multiply
     const Kernels<T>* kernels = nullptr;
     const GatherContext* gather = nullptr;  // of this run
-    alignas(64) std::atomic<std::size_t> next{0};  // tile of this share, in the stage that runs
     std::uint32_t bad_step = no_step;  // the first step, in program order, that met a bad index
     BadIndex bad{};
 
