@@ -175,7 +175,7 @@ std::vector<double> time_rows(const std::string& kernel, std::size_t rows, std::
     return result;
 }
 
-// Layout ------------------------------------------------------------------------------------------------------
+// Layout -------------------------------------------------------------------------------------------------------
 
 // The whole of a flat array, and the element that a list of dims starts at; none of its indexes may lead outside.
 template <class Dims>

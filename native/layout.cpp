@@ -7,7 +7,7 @@
 namespace lw {
 namespace {
 
-// Loops -------------------------------------------------------------------------------------------------------
+// Loops --------------------------------------------------------------------------------------------------------
 
 // Calls f(offsets) for every index of the dims, the last one fastest.
 template <class Dim, class Offsets, class F>
@@ -26,7 +26,7 @@ void for_each(const Dim* dims, int n_dims, Offsets at, F f) {
     }
 }
 
-// Copies ------------------------------------------------------------------------------------------------------
+// Copies -------------------------------------------------------------------------------------------------------
 
 struct CopyAt {
     std::ptrdiff_t out, x;
@@ -159,7 +159,7 @@ void transpose(T* out, std::ptrdiff_t out_row, const T* x, std::ptrdiff_t x_colu
     }
 }
 
-// Indexes -----------------------------------------------------------------------------------------------------
+// Indexes ------------------------------------------------------------------------------------------------------
 
 bool within(std::int64_t index, std::size_t limit) { return static_cast<std::uint64_t>(index) < limit; }
 
@@ -249,7 +249,7 @@ bool scatter(T* out, std::size_t ldo, std::size_t out_rows, const T* g, std::siz
     return true;
 }
 
-// Contractions ------------------------------------------------------------------------------------------------
+// Contractions -------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -278,8 +278,8 @@ typename Sixteen<T>::Vector load_or_repeat(const T* p) {
     }
 }
 
-// Sums of products along `term` for `places` of out, each in a lane of n vectors of which the last two may overlap. a and
-// b lie side by side like out, or are the same for all places.
+// Sums of products along `term` for `places` of out, each in a lane of n vectors of which the last two may overlap. a
+// and b lie side by side like out, or are the same for all places.
 template <class T, int n, bool a_moves, bool b_moves>
 void add_vectors(T* out, const T* a, const T* b, const ContractDim& term, std::size_t places, bool first) {
     typedef typename Sixteen<T>::Vector V;
@@ -287,7 +287,8 @@ void add_vectors(T* out, const T* a, const T* b, const ContractDim& term, std::s
     const auto terms = static_cast<std::ptrdiff_t>(term.size), last = static_cast<std::ptrdiff_t>(places) - lanes;
     const auto at = [last](int v) { return v + 1 < n ? static_cast<std::ptrdiff_t>(v) * lanes : last; };
     const auto product = [&](const T* x, const T* y, int v) {
-        return load_or_repeat<T, a_moves>(a_moves ? x + at(v) : x) * load_or_repeat<T, b_moves>(b_moves ? y + at(v) : y);
+        return load_or_repeat<T, a_moves>(a_moves ? x + at(v) : x) *
+               load_or_repeat<T, b_moves>(b_moves ? y + at(v) : y);
     };
     V sum[n];
     for (int v = 0; v < n; ++v) sum[v] = product(a, b, v);

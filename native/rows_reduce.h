@@ -84,7 +84,7 @@ void reduce_turned(const T* x, Size ldx, T* out, Size ldo, Size runs, Size lengt
 
 template <class T>
 void sums(const T* x, Size ldx, T* out, Size ldo, Size runs, Size length, bool mean) {
-    if (length > 0 && length <= turned_run) {
+    if (length <= turned_run) {
         if (mean) return reduce_turned<T>(x, ldx, out, ldo, runs, length, Mean{});
         return reduce_turned<T>(x, ldx, out, ldo, runs, length, Add{});
     }
@@ -93,21 +93,27 @@ void sums(const T* x, Size ldx, T* out, Size ldo, Size runs, Size length, bool m
 
 template <class T>
 void maxima(const T* x, Size ldx, T* out, Size ldo, Size runs, Size length) {
-    if (length > 0 && length <= turned_run) {
+    if (length <= turned_run) {
         return reduce_turned<T>(x, ldx, out, ldo, runs, length, LargerOrNan{});
     }
     for (Size r = 0; r < runs; ++r) out[r * ldo] = run_max<T>(x + r * ldx, length);
 }
 
+// The reduction of nothing.
+template <class T>
+LW_INLINE T of_nothing(Reduction op) {
+    return op == Reduction::sum ? T(0) : op == Reduction::mean ? not_a_number<T> : -infinity<T>;
+}
+
 template <class T>
 void row_reduce(const T* x, Size ldx, T* out, Size ldo, Size rows, Size groups, Size length, Reduction op) {
-    if (length == 1) {  // each of them is the entry itself
-        if (ldx == groups && ldo == groups) {
-            __builtin_memmove(out, x, rows * groups * sizeof(T));
-            return;
-        }
+    if (length == 1 && ldx == groups && ldo == groups) {  // each of them is the entry itself
+        __builtin_memmove(out, x, rows * groups * sizeof(T));
+        return;
+    }
+    if (length <= 1) {
         for (Size r = 0; r < rows; ++r) {
-            for (Size g = 0; g < groups; ++g) out[r * ldo + g] = x[r * ldx + g];
+            for (Size g = 0; g < groups; ++g) out[r * ldo + g] = length == 0 ? of_nothing<T>(op) : x[r * ldx + g];
         }
         return;
     }
@@ -119,8 +125,8 @@ void row_reduce(const T* x, Size ldx, T* out, Size ldo, Size rows, Size groups, 
             case Reduction::max:
                 return maxima<T>(z, zd, y, yd, runs, length);
             case Reduction::logsumexp:
-                if (length == 0 || length > longest_turned) return long_logsumexp<T>(z, zd, y, yd, runs, length);
-                return short_logsumexp<T>(z, zd, y, yd, runs, length);
+                if (length <= longest_turned) return short_logsumexp<T>(z, zd, y, yd, runs, length);
+                return long_logsumexp<T>(z, zd, y, yd, runs, length);
         }
     });
 }
@@ -246,8 +252,7 @@ LW_INLINE void reduce_down(const T* D, Size ldd, Size K, Size columns, T* out, F
 template <class T>
 void column_reduce(const T* D, Size ldd, Size K, Size columns, T* out, Reduction op) {
     if (K == 0) {
-        const T nothing = op == Reduction::max ? -infinity<T> : op == Reduction::mean ? not_a_number<T> : T(0);
-        for (Size j = 0; j < columns; ++j) out[j] = nothing;
+        for (Size j = 0; j < columns; ++j) out[j] = of_nothing<T>(op);
         return;
     }
     if (op == Reduction::max) return reduce_down<T>(D, ldd, K, columns, out, LargerOrNan{});

@@ -52,64 +52,79 @@ LW_INLINE void turn(Vector<float> (&v)[4]) {
     }
 }
 
-// 16 bytes of each run -------------------------------------------------------------------------------------------
+// 16 bytes of each run -----------------------------------------------------------------------------------------
+//
+// `Rows` says which of `width` runs are there: all of them, or the first so many. What is not there reads as zeros.
 
-// n elements of every unit-th of `width` runs.
-template <class T>
-LW_INLINE Vector<T> load_units(const T* x, Size stride, int n) {
+struct AllRows {
+    LW_INLINE bool operator()(int) const { return true; }
+};
+
+struct FirstRows {
+    int count;
+    LW_INLINE bool operator()(int row) const { return row < count; }
+};
+
+// n elements of the runs row, row + unit, row + 2 unit, …
+template <class T, class Rows>
+LW_INLINE Vector<T> load_units(const T* x, Size stride, int row, int n, Rows there) {
+    const T* const first = x + static_cast<Size>(row) * stride;
     [[maybe_unused]] const Size step = unit<T> * stride;
+    const auto at = [=](int i) __attribute__((always_inline)) {
+        return there(row + i * unit<T>) ? load_unit(first + static_cast<Size>(i) * step, n) : Unit<T>{};
+    };
 #if LW_ISA == 2
     if constexpr (sizeof(T) == 4) {
-        __m512 v = _mm512_zextps128_ps512(load_unit(x, n));
-        v = _mm512_insertf32x4(v, load_unit(x + step, n), 1);
-        v = _mm512_insertf32x4(v, load_unit(x + 2 * step, n), 2);
-        return _mm512_insertf32x4(v, load_unit(x + 3 * step, n), 3);
+        const __m512 v = _mm512_insertf32x4(_mm512_zextps128_ps512(at(0)), at(1), 1);
+        return _mm512_insertf32x4(_mm512_insertf32x4(v, at(2), 2), at(3), 3);
     } else {
-        __m512d v = _mm512_zextpd128_pd512(load_unit(x, n));
-        v = _mm512_insertf64x2(v, load_unit(x + step, n), 1);
-        v = _mm512_insertf64x2(v, load_unit(x + 2 * step, n), 2);
-        return _mm512_insertf64x2(v, load_unit(x + 3 * step, n), 3);
+        const __m512d v = _mm512_insertf64x2(_mm512_zextpd128_pd512(at(0)), at(1), 1);
+        return _mm512_insertf64x2(_mm512_insertf64x2(v, at(2), 2), at(3), 3);
     }
 #elif LW_ISA == 1
     if constexpr (sizeof(T) == 4) {
-        return _mm256_insertf128_ps(_mm256_zextps128_ps256(load_unit(x, n)), load_unit(x + step, n), 1);
+        return _mm256_insertf128_ps(_mm256_zextps128_ps256(at(0)), at(1), 1);
     } else {
-        return _mm256_insertf128_pd(_mm256_zextpd128_pd256(load_unit(x, n)), load_unit(x + step, n), 1);
+        return _mm256_insertf128_pd(_mm256_zextpd128_pd256(at(0)), at(1), 1);
     }
 #else
-    return load_unit(x, n);
+    return at(0);
 #endif
 }
 
-template <class T>
-LW_INLINE void store_units(T* x, Size stride, Vector<T> v, int n) {
+template <class T, class Rows>
+LW_INLINE void store_units(T* x, Size stride, int row, Vector<T> v, int n, Rows there) {
+    T* const first = x + static_cast<Size>(row) * stride;
     [[maybe_unused]] const Size step = unit<T> * stride;
+    const auto put = [=](int i, Unit<T> u) __attribute__((always_inline)) {
+        if (there(row + i * unit<T>)) store_unit<T>(first + static_cast<Size>(i) * step, u, n);
+    };
 #if LW_ISA == 2  // the plain forms make GCC 12 warn
     if constexpr (sizeof(T) == 4) {
-        store_unit<T>(x, _mm512_maskz_extractf32x4_ps(0xf, v, 0), n);
-        store_unit<T>(x + step, _mm512_maskz_extractf32x4_ps(0xf, v, 1), n);
-        store_unit<T>(x + 2 * step, _mm512_maskz_extractf32x4_ps(0xf, v, 2), n);
-        store_unit<T>(x + 3 * step, _mm512_maskz_extractf32x4_ps(0xf, v, 3), n);
+        put(0, _mm512_maskz_extractf32x4_ps(0xf, v, 0));
+        put(1, _mm512_maskz_extractf32x4_ps(0xf, v, 1));
+        put(2, _mm512_maskz_extractf32x4_ps(0xf, v, 2));
+        put(3, _mm512_maskz_extractf32x4_ps(0xf, v, 3));
     } else {
-        store_unit<T>(x, _mm512_maskz_extractf64x2_pd(0x3, v, 0), n);
-        store_unit<T>(x + step, _mm512_maskz_extractf64x2_pd(0x3, v, 1), n);
-        store_unit<T>(x + 2 * step, _mm512_maskz_extractf64x2_pd(0x3, v, 2), n);
-        store_unit<T>(x + 3 * step, _mm512_maskz_extractf64x2_pd(0x3, v, 3), n);
+        put(0, _mm512_maskz_extractf64x2_pd(0x3, v, 0));
+        put(1, _mm512_maskz_extractf64x2_pd(0x3, v, 1));
+        put(2, _mm512_maskz_extractf64x2_pd(0x3, v, 2));
+        put(3, _mm512_maskz_extractf64x2_pd(0x3, v, 3));
     }
 #elif LW_ISA == 1
     if constexpr (sizeof(T) == 4) {
-        store_unit<T>(x, _mm256_castps256_ps128(v), n);
-        store_unit<T>(x + step, _mm256_extractf128_ps(v, 1), n);
+        put(0, _mm256_castps256_ps128(v));
+        put(1, _mm256_extractf128_ps(v, 1));
     } else {
-        store_unit<T>(x, _mm256_castpd256_pd128(v), n);
-        store_unit<T>(x + step, _mm256_extractf128_pd(v, 1), n);
+        put(0, _mm256_castpd256_pd128(v));
+        put(1, _mm256_extractf128_pd(v, 1));
     }
 #else
-    store_unit<T>(x, v, n);
+    put(0, v);
 #endif
 }
 
-// Two or three entries side by side ------------------------------------------------------------------------------
+// Two or three entries side by side ----------------------------------------------------------------------------
 
 // Entry `column` of every run: those in the first two vectors, then those in the third.
 template <class T, int length, int column>
@@ -151,10 +166,11 @@ LW_INLINE Vector<T> to_three(Vector<T> a, Vector<T> b, Vector<T> c) {
 // `each(k, v)` receives entry k of `width` runs, once for each k in order; `column(k)` gives it.
 
 // The columns k … k+n-1, of which the first `skip` have been there before.
-template <class T, class F>
-LW_INLINE void columns_in(const T* x, Size stride, int k, int n, int skip, F each) {
+template <class T, class Rows, class F>
+LW_INLINE void columns_in(const T* x, Size stride, int k, int n, int skip, Rows there, F each) {
     Vector<T> v[unit<T>];
-    for (int i = 0; i < unit<T>; ++i) v[i] = load_units<T>(x + k + static_cast<Size>(i) * stride, stride, n);
+#pragma GCC unroll 4
+    for (int i = 0; i < unit<T>; ++i) v[i] = load_units<T>(x + k, stride, i, n, there);
     turn(v);
 #pragma GCC unroll 4
     for (int i = 0; i < unit<T>; ++i) {
@@ -162,22 +178,60 @@ LW_INLINE void columns_in(const T* x, Size stride, int k, int n, int skip, F eac
     }
 }
 
-template <class T, class F>
-LW_INLINE void columns_out(T* x, Size stride, int k, int n, F column) {
-    Vector<T> v[unit<T>];
+template <class T, class Rows, class F>
+LW_INLINE void columns_out(T* x, Size stride, int k, int n, Rows there, F column) {
+    Vector<T> v[unit<T>] = {};
 #pragma GCC unroll 4
-    for (int i = 0; i < unit<T>; ++i) v[i] = i < n ? column(k + i) : Vector<T>{};
+    for (int i = 0; i < unit<T>; ++i) {
+        if (i < n) v[i] = column(k + i);
+    }
     turn(v);
-    for (int i = 0; i < unit<T>; ++i) store_units<T>(x + k + static_cast<Size>(i) * stride, stride, v[i], n);
+#pragma GCC unroll 4
+    for (int i = 0; i < unit<T>; ++i) store_units<T>(x + k, stride, i, v[i], n, there);
 }
 
+template <class T, class Rows, class F>
+LW_INLINE void all_columns_in(const T* x, Size stride, int length, Rows there, F each) {
+    if (length < unit<T>) return columns_in<T>(x, stride, 0, length, 0, there, each);
+    int k = 0;
+    for (; k + unit<T> <= length; k += unit<T>) columns_in<T>(x, stride, k, unit<T>, 0, there, each);
+    const int rest = length - k;
+    if (rest > 0) columns_in<T>(x, stride, length - unit<T>, unit<T>, unit<T> - rest, there, each);
+}
+
+template <class T, class Rows, class F>
+LW_INLINE void all_columns_out(T* x, Size stride, int length, Rows there, F column) {
+    if (length < unit<T>) return columns_out<T>(x, stride, 0, length, there, column);
+    int k = 0;
+    for (; k + unit<T> <= length; k += unit<T>) columns_out<T>(x, stride, k, unit<T>, there, column);
+    if (k < length) columns_out<T>(x, stride, length - unit<T>, unit<T>, there, column);
+}
+
+// Runs that are turned have at most that many entries; longer ones are done one by one.
+constexpr int longest_turned = 32;
+
+// A panel that is not full.
+template <class T>
+__attribute__((noinline)) void part_in(const T* x, Size stride, int n, int length, Vector<T>* columns) {
+    all_columns_in<T>(x, stride, length, FirstRows{n}, [=](int k, Vector<T> v) __attribute__((always_inline)) {
+        columns[k] = v;
+    });
+}
+
+template <class T>
+__attribute__((noinline)) void part_out(T* x, Size stride, int n, int length, const Vector<T>* columns) {
+    all_columns_out<T>(x, stride, length, FirstRows{n}, [=](int k) __attribute__((always_inline)) {
+        return columns[k];
+    });
+}
+
+// The first n of `width` runs; the other lanes hold zeros.
 template <class T, class F>
-LW_INLINE void turn_in(const T* x, Size stride, int length, F each) {
-    if (length > unit<T> || (length == unit<T> && length != 2)) {
-        int k = 0;
-        for (; k + unit<T> <= length; k += unit<T>) columns_in<T>(x, stride, k, unit<T>, 0, each);
-        const int rest = length - k;
-        if (rest > 0) columns_in<T>(x, stride, length - unit<T>, unit<T>, unit<T> - rest, each);
+LW_INLINE void turn_in(const T* x, Size stride, Size n, int length, F each) {
+    if (n < width<T>) {
+        Vector<T> columns[longest_turned];
+        part_in<T>(x, stride, static_cast<int>(n), length, columns);
+        for (int k = 0; k < length; ++k) each(k, columns[k]);
     } else if (length == 3 && stride == 3) {
         const Vector<T> a = load<T>(x), b = load<T>(x + width<T>), c = load<T>(x + 2 * width<T>);
         each(0, of_three<T, 0>(a, b, c));
@@ -187,19 +241,18 @@ LW_INLINE void turn_in(const T* x, Size stride, int length, F each) {
         const Vector<T> a = load<T>(x), b = load<T>(x + width<T>);
         each(0, shuffled<OfTwo<T, 2, 0>, T>(a, b));
         each(1, shuffled<OfTwo<T, 2, 1>, T>(a, b));
-    } else if (length == 1 && stride == 1) {
-        each(0, load<T>(x));
     } else {
-        columns_in<T>(x, stride, 0, length, 0, each);
+        all_columns_in<T>(x, stride, length, AllRows{}, each);
     }
 }
 
+// Nothing else is written.
 template <class T, class F>
-LW_INLINE void turn_out(T* x, Size stride, int length, F column) {
-    if (length > unit<T> || (length == unit<T> && length != 2)) {
-        int k = 0;
-        for (; k + unit<T> <= length; k += unit<T>) columns_out<T>(x, stride, k, unit<T>, column);
-        if (k < length) columns_out<T>(x, stride, length - unit<T>, unit<T>, column);
+LW_INLINE void turn_out(T* x, Size stride, Size n, int length, F column) {
+    if (n < width<T>) {
+        Vector<T> columns[longest_turned];
+        for (int k = 0; k < length; ++k) columns[k] = column(k);
+        part_out<T>(x, stride, static_cast<int>(n), length, columns);
     } else if (length == 3 && stride == 3) {
         const Vector<T> a = column(0), b = column(1), c = column(2);
         store<T>(x, to_three<T, 0>(a, b, c));
@@ -209,38 +262,9 @@ LW_INLINE void turn_out(T* x, Size stride, int length, F column) {
         const Vector<T> a = column(0), b = column(1);
         store<T>(x, shuffled<ToTwo<T, 2, 0>, T>(a, b));
         store<T>(x + width<T>, shuffled<ToTwo<T, 2, 1>, T>(a, b));
-    } else if (length == 1 && stride == 1) {
-        store<T>(x, column(0));
     } else {
-        columns_out<T>(x, stride, 0, length, column);
+        all_columns_out<T>(x, stride, length, AllRows{}, column);
     }
-}
-
-// Runs that are turned have at most that many entries; longer ones are done one by one.
-constexpr int longest_turned = 32;
-
-// The same of the first n runs only: in the other lanes there are zeros, and in memory nothing else is written.
-template <class T, class F>
-LW_INLINE void turn_in(const T* x, Size stride, Size n, int length, F each) {
-    T part[width<T> * longest_turned];
-    if (n < width<T>) {
-        const Size row = static_cast<Size>(length);
-        for (Size r = 0; r < n; ++r) __builtin_memcpy(part + r * row, x + r * stride, row * sizeof(T));
-        __builtin_memset(part + n * row, 0, (width<T> - n) * row * sizeof(T));
-        x = part;
-        stride = row;
-    }
-    turn_in<T>(x, stride, length, each);
-}
-
-template <class T, class F>
-LW_INLINE void turn_out(T* x, Size stride, Size n, int length, F column) {
-    T part[width<T> * longest_turned];
-    const Size row = static_cast<Size>(length);
-    const bool whole = n >= width<T>;
-    turn_out<T>(whole ? x : part, whole ? stride : row, length, column);
-    if (whole) return;
-    for (Size r = 0; r < n; ++r) __builtin_memcpy(x + r * stride, part + r * row, row * sizeof(T));
 }
 
 // One number for each of the first n runs.
