@@ -13,11 +13,11 @@ namespace lw {
 namespace {
 
 constexpr std::align_val_t cache_line{64};
-constexpr std::size_t panel_tiles = 8;                // tiles of rows in a panel: about 50 rows
-constexpr std::size_t stack_bytes = std::size_t{32} << 10;  // of every thread in a call: two buffers of one row 4096 wide
-constexpr std::size_t few_panels = 8;                 // for a thread
-constexpr std::size_t shares_of_thread = 4;           // of the columns of a layer
-constexpr double function_work = 32;                  // of one element
+constexpr std::size_t panel_tiles = 8;  // tiles of rows in a panel: about 50 rows; 4 to 32 make no difference
+constexpr std::size_t few_panels = 8, shares_of_layer = 4;  // for each thread
+constexpr std::size_t stack_bytes = std::size_t{32} << 10;  // for each thread: two buffers of one row 4096 wide
+constexpr std::size_t near_weights = std::size_t{16} << 20;  // bytes that stay in a cache
+constexpr double function_work = 32;                         // of one element
 
 template <class T>
 const ArrayFunction<T>* functions(const MathTable& table) {
@@ -80,6 +80,12 @@ struct Forward<T>::Call {
 };
 
 template <class T>
+double Forward<T>::Layer::work() const {
+    const bool plain = function == nullptr && row == Row::none;
+    return (2.0 * static_cast<double>(in) + (plain ? 0 : function_work)) * static_cast<double>(width);
+}
+
+template <class T>
 void Forward<T>::Release::operator()(T* p) const {
     ::operator delete[](p, cache_line);
 }
@@ -121,18 +127,43 @@ void Forward<T>::add(const T* W, const T* b, std::size_t in, std::size_t out, st
     const std::size_t size = std::max<std::size_t>(products_.packed_size(in, out), 1);
     layer.packed.reset(static_cast<T*>(::operator new[](size * sizeof(T), cache_line)));
     products_.pack(W, out, in, out, 0, products_.block_count(out), layer.packed.get());
-    const bool plain = layer.function == nullptr && layer.row == Row::none;
-    work_ += (2.0 * static_cast<double>(in) + (plain ? 0 : function_work)) * static_cast<double>(layer.out());
+    work_ += layer.work();
+    weights_ += size * sizeof(T);
     widest_ = std::max(widest_, out);
     layers_.push_back(std::move(layer));
 }
 
-// f(Z) to A. Z is A, or its end where a row of A is longer than one of Z.
+// f(A·W + b) where f is elementwise, else A·W + b; the columns shared out where that deserves several threads.
+template <class T>
+void Forward<T>::compute(const Layer& layer, const T* A, std::size_t rows, T* Z, int threads) const {
+    const std::size_t blocks = products_.block_count(layer.width);
+    const auto columns = [&](std::size_t first, std::size_t last) {
+        products_.multiply({A, layer.in, layer.packed.get(), layer.in, layer.width, 0, rows, first, last,
+                            layer.bias.data(), layer.epilogue, Z, layer.width});
+        if (layer.function == nullptr) return;
+        if (last - first == blocks) return layer.function(Z, Z, rows * layer.width, layer.options.data());
+        const std::size_t from = first * products_.block, to = std::min(last * products_.block, layer.width);
+        for (T* z = Z + from; z < Z + rows * layer.width; z += layer.width) {
+            layer.function(z, z, to - from, layer.options.data());
+        }
+    };
+    const std::size_t useful = static_cast<std::size_t>(threads_for(layer.work() * static_cast<double>(rows), threads));
+    const std::size_t team = std::min(blocks, useful);
+    if (threads <= 1 || team <= 1) return columns(0, blocks);
+    const std::size_t share = std::max<std::size_t>(blocks / (team * shares_of_layer), 1);
+    std::atomic<std::size_t> next{0};
+    Pool::run(static_cast<int>(team), [&](int, int) {
+        for (std::size_t b; (b = next.fetch_add(share, std::memory_order_relaxed)) < blocks;) {
+            columns(b, std::min(b + share, blocks));
+        }
+    });
+}
+
+// The rest of f, of whole rows. Z is A, or its end where a row of A is longer than one of Z.
 template <class T>
 void Forward<T>::finish(const Layer& layer, const T* Z, std::size_t rows, T* A) const {
     switch (layer.row) {
         case Row::none:
-            if (layer.function != nullptr) layer.function(Z, A, rows * layer.width, layer.options.data());
             return;
         case Row::softmax:
             return rows_.softmax(A, rows, layer.width);
@@ -146,27 +177,6 @@ void Forward<T>::finish(const Layer& layer, const T* Z, std::size_t rows, T* A) 
             }
             return functions<T>(math_)[static_cast<int>(Unary::Sigmoid)](A, A, 2 * rows, nullptr);
     }
-}
-
-// A·W + b, and relu where that is f, the columns shared out where the product deserves several threads.
-template <class T>
-void Forward<T>::multiply(const Layer& layer, const T* A, std::size_t rows, T* Z, int threads) const {
-    const std::size_t blocks = products_.block_count(layer.width);
-    const auto run = [&](std::size_t first, std::size_t last) {
-        products_.multiply({A, layer.in, layer.packed.get(), layer.in, layer.width, 0, rows, first, last,
-                            layer.bias.data(), layer.epilogue, Z, layer.width});
-    };
-    const double flops = 2.0 * static_cast<double>(layer.in) * static_cast<double>(layer.width * rows);
-    const int useful = threads == 1 ? 1 : threads_for(flops, threads);
-    const int team = static_cast<int>(std::min(blocks, static_cast<std::size_t>(useful)));
-    if (team <= 1) return run(0, blocks);
-    const std::size_t share = std::max<std::size_t>(blocks / (static_cast<std::size_t>(team) * shares_of_thread), 1);
-    std::atomic<std::size_t> next{0};
-    Pool::run(team, [&](int, int) {
-        for (std::size_t b; (b = next.fetch_add(share, std::memory_order_relaxed)) < blocks;) {
-            run(b, std::min(b + share, blocks));
-        }
-    });
 }
 
 // All layers of some rows. `work`: two buffers of rows · widest, and rows · inputs where X holds other numbers than T.
@@ -188,7 +198,7 @@ bool Forward<T>::panel(const Call& call, std::size_t first, std::size_t rows, T*
         const bool last = l + 1 == layers_.size();
         T* const to = last && call.out != nullptr ? call.out + first * outputs() : spare[l % 2];
         T* const Z = to + rows * (layer.out() - layer.width);
-        multiply(layer, A, rows, Z, threads);
+        compute(layer, A, rows, Z, threads);
         // After the product, which computes while the rows come from memory: a pass before it would wait for them.
         if (l == 0 && call.check && !convert && !rows_.finite(A, count)) return false;
         finish(layer, Z, rows, to);
@@ -218,9 +228,10 @@ bool Forward<T>::start(const Call& call, int threads) const {
     const int useful = std::max(threads_for(work_ * static_cast<double>(n), threads), 1);
     const std::size_t tile = products_.tile_rows, team = static_cast<std::size_t>(useful);
     const std::size_t row_work = 2 * widest_ + (call.X.number == number_of<T> ? 0 : inputs());
-    // With less than a tile of rows for each thread, they share the columns, and each of them reads its part of the
-    // weights only.
-    if (n <= tile || n < tile * team) {
+    // With less than a tile of rows for each thread they share the columns. So they do with less than a panel for each
+    // where the weights come from memory, of which each thread then reads its part only. Elsewhere rows are better:
+    // 784-512-512-10, 24 rows on two threads, takes 144 µs by rows and 168 by columns.
+    if (n <= tile || n < tile * team * (weights_ > near_weights ? panel_tiles : 1)) {
         Work work;
         return panel(call, 0, n, work.get(n * row_work), useful);
     }

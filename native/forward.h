@@ -75,13 +75,14 @@ private:
         Row row;
 
         std::size_t out() const { return row == Row::sigmoid_pair ? 2 : width; }
+        double work() const;  // operations for one row
     };
 
     struct Call;
     struct Work;
     bool start(const Call& call, int threads) const;
     bool panel(const Call& call, std::size_t first, std::size_t rows, T* work, int threads) const;
-    void multiply(const Layer& layer, const T* A, std::size_t rows, T* Z, int threads) const;
+    void compute(const Layer& layer, const T* A, std::size_t rows, T* Z, int threads) const;
     void finish(const Layer& layer, const T* Z, std::size_t rows, T* A) const;
 
     const Products<T>& products_;
@@ -89,6 +90,7 @@ private:
     const RowFunctions<T>& rows_;
     std::vector<Layer> layers_;
     std::size_t widest_ = 2;  // of what a layer gives
+    std::size_t weights_ = 0;  // bytes
     double work_ = 0;
 };
 
