@@ -51,8 +51,8 @@ def conditions(results: dict[str, Any]) -> str:
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())
     busy = max(job["busy"] for job in results["training"] + results["inference"])
     warning = (
-        f"\n\n**Other programs used up to {100 * busy:.0f}\u00a0% of the processors: these are not the times of a quiet "
-        "machine.**"
+        f"\n\n**Other programs used up to {100 * busy:.0f}\u00a0% of the processors: these are not the times of a "
+        "quiet machine.**"
     )
     return (
         f"Measured on {results['date']} on {machine['cpu']}, {machine['cores']} cores, {machine['isa']}; "
