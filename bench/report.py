@@ -36,6 +36,7 @@ def markdown(results: dict[str, Any]) -> str:
         }
     if results["inference"]:
         sections |= {"one-row": inference(results, one_row=True), "many-rows": inference(results, one_row=False)}
+    sections["peers"] = table(["peer", "how it is used"], [[about.label, about.how] for about in PEERS.values()])
     sections["missing"] = missing(results)
     parts = [f"<!-- {name} -->\n\n{text}\n\n<!-- end of {name} -->\n" for name, text in sections.items() if text]
     return "\n".join(parts)

@@ -181,7 +181,7 @@ def test_tables(outcome):
     assert "| 784-128-10 | 5.00 | **10.0** | 2.00× (2.00–2.00) |" in text
     assert "| 784-128-10 | 2.00 | **1.00** | 2.00× (2.00–2.00) |" in text  # 10,000 rows in 5 ms
     assert "- W4: not measured. scikit-learn: no module named sklearn" in text
-    for section in ("conditions", "training", "peak", "memory", "proof", "one-row", "many-rows", "missing"):
+    for section in ("conditions", "training", "peak", "memory", "proof", "one-row", "many-rows", "peers", "missing"):
         assert text.count(f"<!-- {section} -->") == text.count(f"<!-- end of {section} -->") == 1
     for head in [line for line in lines if line.startswith("| ---")]:
         at = lines.index(head)
