@@ -11,7 +11,9 @@ from bench.proof import allowed, difference
 from bench.workloads import WORKLOADS
 
 NONE = "–"
-UPDATES = {"sgd": "gradient descent", "momentum": "momentum", "adam": "Adam"}
+QUIET = 0.1
+"""Part of the processors that other programs may use before a report warns of them."""
+AGAINST = "best peer / layerwise"
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -34,6 +36,7 @@ def markdown(results: dict[str, Any]) -> str:
         }
     if results["inference"]:
         sections |= {"one-row": inference(results, one_row=True), "many-rows": inference(results, one_row=False)}
+    sections["peers"] = table(["peer", "how it is used"], [[about.label, about.how] for about in PEERS.values()])
     sections["missing"] = missing(results)
     parts = [f"<!-- {name} -->\n\n{text}\n\n<!-- end of {name} -->\n" for name, text in sections.items() if text]
     return "\n".join(parts)
@@ -47,10 +50,15 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 def conditions(results: dict[str, Any]) -> str:
     machine, versions = results["machine"], results["versions"]
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    busy = max(job["busy"] for job in results["training"] + results["inference"])
+    warning = (
+        f"\n\n**Other programs used up to {100 * busy:.0f}\u00a0% of the processors: these are not the times of a "
+        "quiet machine.**"
+    )
     return (
         f"Measured on {results['date']} on {machine['cpu']}, {machine['cores']} cores, {machine['isa']}; "
         f"peak of multiply-adds, in the same run: {results['peak_gflops']:.0f} GFLOP/s in float32 on all cores. "
-        f"Python {machine['python']}, {listed}."
+        f"Python {machine['python']}, {listed}.{warning if busy > QUIET else ''}"
     )
 
 
@@ -73,19 +81,17 @@ def _against(job: dict[str, Any]) -> str:
     if ratio is None:
         return NONE
     low, high = number(ratio["lower_quartile"]), number(ratio["upper_quartile"])
-    return f"{number(ratio['median'])}× ({low} … {high})"
+    return f"{number(ratio['median'])}× ({low}–{high})"
 
 
 def training(results: dict[str, Any]) -> str:
     """Microseconds a step."""
     jobs = results["training"]
     names = _shown(jobs, "train")
-    head = ["workload", "network", "batch, update", *(PEERS[n].label for n in names), "layerwise against the best peer"]
+    head = ["workload", *(PEERS[n].label for n in names), AGAINST]
     rows = [
         [
             f"{job['key']} {job['name']}",
-            job["network"],
-            f"{job['batch']:,}, {UPDATES[job['update']]}",
             *_cells(job, names, lambda r: number(r["microseconds"]["median"])),
             _against(job),
         ]
@@ -102,7 +108,7 @@ def part_of_peak(results: dict[str, Any]) -> str:
         [
             f"{job['key']} {job['name']}",
             number(job["flops_per_pass"] / job["steps_per_pass"] / 1e9, 2),
-            *_cells(job, names, lambda r: f"{100 * r['part_of_peak']:.0f} %"),
+            *_cells(job, names, lambda r: f"{100 * r['part_of_peak']:.0f}\u00a0%"),
         ]
         for job in jobs
     ]
@@ -154,7 +160,7 @@ def inference(results: dict[str, Any], *, one_row: bool) -> str:
         return ""
     names = _shown(jobs, "predict")
     what = "µs for one row" if one_row else "million rows a second"
-    head = [what, *(PEERS[n].label for n in names), "layerwise against the best peer"]
+    head = [what, *(PEERS[n].label for n in names), AGAINST]
 
     def value(job: dict[str, Any]) -> Callable[[dict[str, Any]], str]:
         def of(record: dict[str, Any]) -> str:

@@ -62,7 +62,13 @@ def _common(measured: dict[str, Any], unit: int, rates: list[float]) -> dict[str
     if best and LAYERWISE in timed:
         pairs = zip(measured["peers"][best]["times"], measured["peers"][LAYERWISE]["times"], strict=True)
         against = spread([theirs / ours for theirs, ours in pairs])
-    return {"peak_gflops": median(measured["peak"]), "best_peer": best, "against_best": against, "peers": peers}
+    return {
+        "busy": measured["busy"],
+        "peak_gflops": median(measured["peak"]),
+        "best_peer": best,
+        "against_best": against,
+        "peers": peers,
+    }
 
 
 def spread(values: list[float]) -> dict[str, float]:

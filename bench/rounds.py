@@ -73,14 +73,32 @@ def fma_peak(threads: int, repeats: int = 40) -> float:
     return median(sum(together) for together in zip(*rates, strict=True))
 
 
+def busy_share(seconds: float = 0.5) -> float:
+    """What part of the processors other processes use now, while this one sleeps; 0 where the system does not say."""
+    status = Path("/proc/stat")
+    if not status.exists():
+        return 0.0
+
+    def ticks() -> tuple[int, int]:
+        counts = [int(n) for n in status.read_text().splitlines()[0].split()[1:9]]
+        return sum(counts), counts[3] + counts[4]  # idle, and waiting for a disk
+
+    all_before, idle_before = ticks()
+    time.sleep(seconds)
+    all_after, idle_after = ticks()
+    return 1 - (idle_after - idle_before) / max(1, all_after - all_before)
+
+
 def measure(job: str, workload: Workload, rows: int, options: Options) -> dict[str, Any]:
     """Run one workload on all peers.
 
     Returns
     -------
     dict
-        "peak": GFLOP/s, one a round; "peers": by name, what was measured, or why it was not.
+        "busy": part of the processors that was in use beforehand; "peak": GFLOP/s, one a round; "peers": by name, what
+        was measured, or why it was not.
     """
+    busy = busy_share()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, ExitStack() as stack:
         bench = _Measurement(job, workload, rows, options, Path(folder), stack)
         bench.build()
@@ -90,7 +108,7 @@ def measure(job: str, workload: Workload, rows: int, options: Options) -> dict[s
             bench.measure_memory()
         if options.proof and job == "train":
             bench.prove()
-        return {"peak": bench.peaks, "peers": bench.records}
+        return {"busy": busy, "peak": bench.peaks, "peers": bench.records}
 
 
 class _Measurement:

@@ -15,6 +15,7 @@ import datetime
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from importlib import metadata
@@ -131,6 +132,9 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
 
 def main(arguments: list[str]) -> int:
     asked = parsed(arguments)
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit("Ended before it was done.")
+    )  # so that files and processes go too
     if asked.engine:
         os.environ["BENCH_ENGINE"] = asked.engine
     only = asked.only or [*WORKLOADS, "inference"]

@@ -131,7 +131,7 @@ def measured(**seconds):
         | {"memory": 50 * 2**20, "float64": {"cost": 0.5, "weights": 0.0, "steps": 10}}
         for name, times in seconds.items()
     }
-    return {"peak": [200.0, 200.0, 100.0], "peers": peers}
+    return {"busy": 0.02, "peak": [200.0, 200.0, 100.0], "peers": peers}
 
 
 @pytest.fixture
@@ -172,20 +172,26 @@ def test_numbers_of_a_run(outcome):
 def test_tables(outcome):
     text = report.markdown(outcome)
     lines = text.splitlines()
-    (training,) = [line for line in lines if line.startswith("| W4") and "128, momentum" in line]
-    assert training.split(" | ")[3:6] == ["262", "2,130", "**785**"]
-    assert "2.04× (2.02 … 2.52)" in training
-    (peak,) = [line for line in lines if line.startswith("| W4") and "100 %" in line]
+    (training,) = [line for line in lines if line.startswith("| W4") and "×" in line]
+    assert training.split(" | ")[1:4] == ["262", "2,130", "**785**"]
+    assert "2.04× (2.02–2.52)" in training
+    (peak,) = [line for line in lines if line.startswith("| W4") and "100\u00a0%" in line]
     assert "0.052" in peak
     assert "2026-01-02 on a processor, 2 cores, avx2" in text
-    assert "| 784-128-10 | 5.00 | **10.0** | 2.00× (2.00 … 2.00) |" in text
-    assert "| 784-128-10 | 2.00 | **1.00** | 2.00× (2.00 … 2.00) |" in text  # 10,000 rows in 5 ms
+    assert "| 784-128-10 | 5.00 | **10.0** | 2.00× (2.00–2.00) |" in text
+    assert "| 784-128-10 | 2.00 | **1.00** | 2.00× (2.00–2.00) |" in text  # 10,000 rows in 5 ms
     assert "- W4: not measured. scikit-learn: no module named sklearn" in text
-    for section in ("conditions", "training", "peak", "memory", "proof", "one-row", "many-rows", "missing"):
+    for section in ("conditions", "training", "peak", "memory", "proof", "one-row", "many-rows", "peers", "missing"):
         assert text.count(f"<!-- {section} -->") == text.count(f"<!-- end of {section} -->") == 1
     for head in [line for line in lines if line.startswith("| ---")]:
         at = lines.index(head)
         assert lines[at - 1].count("|") == head.count("|")
+
+
+def test_a_busy_machine_is_told_of(outcome):
+    assert "Other programs" not in report.markdown(outcome)
+    outcome["inference"][0]["busy"] = 0.64
+    assert "Other programs used up to 64\u00a0% of the processors" in report.markdown(outcome)
 
 
 def test_goals(outcome):
