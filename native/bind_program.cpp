@@ -94,7 +94,7 @@ template <class T>
 void run(Program<T>& program, nb::handle bound, nb::handle state, const std::optional<Numbers>& scalars, int threads,
          nb::handle source_arrays, const std::optional<Words>& rows) try {
     const typename Program<T>::Turn turn(program);
-    const Arrays<T> arrays = checked_arrays(program, bound, state);
+    const Arrays arrays = checked_arrays(program, bound, state);
     const std::size_t numbers = scalars ? scalars->size() : 0, gathered = program.gathered_rows();
     if (numbers != program.scalars()) refuse("scalars must hold ", program.scalars(), " numbers; got ", numbers);
     const Sources sources(program.sources(), source_arrays, rows ? 0 : gathered);
@@ -140,14 +140,14 @@ void bind(nb::module_& m, const char* name) {
 }  // namespace
 
 template <class T>
-Arrays<T> checked_arrays(const Program<T>& program, nb::handle bound, nb::handle state) {
+Arrays checked_arrays(const Program<T>& program, nb::handle bound, nb::handle state) {
     const std::vector<BoundArray>& wanted = program.bound();
-    const std::size_t n = nb::len(bound);
+    Arrays arrays{nb::tuple(bound), {}, nullptr};
+    const std::size_t n = arrays.kept.size();
     if (n != wanted.size()) refuse("bound must hold ", wanted.size(), " arrays; got ", n);
     std::vector<Region> regions;
-    Arrays<T> arrays;
     for (std::size_t i = 0; i < n; ++i) {
-        regions.push_back(bound_array<T>(bound[i], wanted[i], i));
+        regions.push_back(bound_array<T>(arrays.kept[i], wanted[i], i));
         arrays.bound.push_back(regions.back().data);
     }
     const Region memory = state_array(state, program.state_bytes());
@@ -156,8 +156,8 @@ Arrays<T> checked_arrays(const Program<T>& program, nb::handle bound, nb::handle
     return arrays;
 }
 
-template Arrays<float> checked_arrays(const Program<float>&, nb::handle, nb::handle);
-template Arrays<double> checked_arrays(const Program<double>&, nb::handle, nb::handle);
+template Arrays checked_arrays(const Program<float>&, nb::handle, nb::handle);
+template Arrays checked_arrays(const Program<double>&, nb::handle, nb::handle);
 
 Sources::Sources(const std::vector<SourceUse>& uses, nb::handle arrays, std::size_t rows)
     : rows_(std::numeric_limits<std::size_t>::max()) {

@@ -28,13 +28,13 @@ template <class... Parts>
 }
 
 // The memory of all arrays of a run; ValueError where one does not fit, or meets one that is written.
-template <class T>
 struct Arrays {
+    nanobind::tuple kept;  // the sequence that they came in may change meanwhile
     std::vector<void*> bound;
     char* state;
 };
 template <class T>
-Arrays<T> checked_arrays(const Program<T>& program, nanobind::handle bound, nanobind::handle state);
+Arrays checked_arrays(const Program<T>& program, nanobind::handle bound, nanobind::handle state);
 
 // The sources of gather while they live.
 class Sources {

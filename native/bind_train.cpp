@@ -43,7 +43,7 @@ public:
     BoundTrainer(nb::object full, nb::object last, nb::object state, nb::object bound, nb::object last_bound,
                  nb::object sources, std::size_t rows, std::size_t batch, const Ranges& parameters, std::size_t cost,
                  bool shuffled, std::uint64_t seed, std::uint64_t stream)
-        : kept_(nb::make_tuple(full, last, state, bound, last_bound, sources)),
+        : kept_(kept_objects(full, last, state, bound, last_bound)),
           program_(nb::cast<Program<T>*>(full)),
           sources_(program_->sources(), sources, rows),
           trainer_(settings(rows, batch, parameters, cost, shuffled, seed, stream)) {}
@@ -82,10 +82,17 @@ public:
     Trainer<T>& trainer() { return trainer_; }
 
 private:
-    TrainProgram<T> bind(std::size_t program, std::size_t bound, std::size_t cost, std::size_t rows) const {
+    static nb::list kept_objects(const nb::object& full, const nb::object& last, const nb::object& state,
+                                 const nb::object& bound, const nb::object& last_bound) {
+        nb::list kept;
+        for (const nb::object& object : {full, last, state, bound, last_bound}) kept.append(object);
+        return kept;
+    }
+
+    TrainProgram<T> bind(std::size_t program, std::size_t bound, std::size_t cost, std::size_t rows) {
         if (kept_[program].is_none()) return {};
         Program<T>& p = *nb::cast<Program<T>*>(kept_[program]);
-        const Arrays<T> arrays = checked_arrays(p, kept_[bound], kept_[2]);
+        Arrays arrays = checked_arrays(p, kept_[bound], kept_[2]);
         if (p.sources().size() != program_->sources().size() || p.scalars() != program_->scalars() ||
             p.state_bytes() != program_->state_bytes()) {
             refuse("both programs must have the same sources, scalars and state");
@@ -103,6 +110,7 @@ private:
             p.bound()[cost].elements == 0) {
             refuse("bound[", cost, "] is not where the program writes its cost");
         }
+        kept_.append(arrays.kept);
         return {&p, arrays.bound, static_cast<const T*>(arrays.bound[cost])};
     }
 
@@ -129,7 +137,7 @@ private:
         return s;
     }
 
-    nb::tuple kept_;
+    nb::list kept_;
     Program<T>* program_;
     Sources sources_;
     std::size_t rows_ = 0, batch_ = 0;

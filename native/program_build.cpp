@@ -130,7 +130,6 @@ void Builder<T>::add(int i, bool written, Reach reach) {
     }
     operands.push_back(o);
     accesses.push_back({static_cast<std::size_t>(instruction.operands[static_cast<std::size_t>(i)]), reach, written});
-    if (by_rows) job_facts.row_bytes += times(v.columns, v.element);
 }
 
 // An operand that is written meets no other one, unless it is the same rows and columns and the kernel allows it.

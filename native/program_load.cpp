@@ -21,6 +21,19 @@ std::vector<BoundArray> bound_arrays(const Listing& listing) {
 
 bool indexes(Kernel kernel) { return kernel == Kernel::Take || kernel == Kernel::OneHot || kernel == Kernel::Scatter; }
 
+// Of a row in all values that are taken row by row, each counted once.
+std::size_t row_bytes(const Listing& listing, std::vector<Access> accesses) {
+    std::sort(accesses.begin(), accesses.end(), [](const Access& a, const Access& b) { return a.value < b.value; });
+    std::size_t bytes = 0;
+    for (std::size_t i = 0; i < accesses.size(); ++i) {
+        const Access& a = accesses[i];
+        if (i > 0 && accesses[i - 1].value == a.value) continue;
+        const Value& v = listing.values[a.value];
+        if (a.reach == Reach::tile || a.reach == Reach::row) bytes += times(v.columns, v.element);
+    }
+    return bytes;
+}
+
 // The operands of instructions follow one another; `first` says where each one's accesses begin.
 template <class T>
 void build_stage(Loaded<T>& program, std::size_t stage, std::vector<Access>& accesses,
@@ -46,6 +59,8 @@ void build_stage(Loaded<T>& program, std::size_t stage, std::vector<Access>& acc
             accesses.insert(accesses.end(), b.accesses.begin(), b.accesses.end());
             first.push_back(accesses.size());
         }
+        const auto begin = accesses.begin() + static_cast<std::ptrdiff_t>(first[job.first]);
+        facts.row_bytes = row_bytes(listing, {begin, accesses.end()});
         program.job_facts.push_back(facts);
     }
     check_races(listing, stage, accesses, first);

@@ -60,6 +60,27 @@ bool run_t_product(const Step<T>& s, const Tile& t, Share<T>& share) {
     return true;
 }
 
+// D has been packed, rows as they came to be known.
+template <class T>
+bool run_t_product_packed(const Step<T>& s, const Tile& t, Share<T>& share) {
+    const Products<T>& products = share.kernels->products;
+    PackedTransposedProduct<T> p;
+    p.A = operand<const T>(s, 1, t, share);
+    p.lda = s.operands[1].stride;
+    p.packed = operand<const T>(s, 2, t, share);
+    p.K = s.n[at_K];
+    p.N = columns_of(s, t);
+    p.first_row = 0;
+    p.last_row = t.rows;
+    p.first_block = 0;
+    p.last_block = products.block_count(p.N);
+    p.C = operand<T>(s, 0, t, share);
+    p.ldc = s.operands[0].stride;
+    p.workspace = share.workspace;
+    products.t_multiply_packed(p);
+    return true;
+}
+
 // The columns of a tile begin with a block and are a packed operand of their own, K rows long.
 template <class T>
 bool run_pack(const Step<T>& s, const Tile& t, Share<T>& share) {
@@ -168,6 +189,23 @@ void build_t_product(Builder<T>& b) {
 }
 
 template <class T>
+void build_t_product_packed(Builder<T>& b) {
+    const std::size_t K = b.number(0, "K", 0), N = b.number(1, "N", 0);
+    b.want_shape(0, b.job.rows, N);
+    b.want_shape(1, K, b.job.rows);
+    b.want_packed(2, K, N);
+    b.add(0, true, Reach::tile);
+    b.add(1, false, Reach::turned);
+    b.add(2, false, Reach::packed_columns);
+    b.operands.back().column_step = K * sizeof(T);
+    b.step.run = run_t_product_packed<T>;
+    b.step.columns = N;
+    b.step.n[at_K] = K;
+    b.job_facts.products = b.job_facts.turned = true;
+    b.cost(product_time<T>(static_cast<double>(K), static_cast<double>(b.job.rows), static_cast<double>(N)));
+}
+
+template <class T>
 void build_column_reduce(Builder<T>& b) {
     const std::size_t K = b.number(0, "K", 0), N = b.value(0).columns;
     const std::size_t op = b.number(1, "the reduction", 0, 2);
@@ -214,6 +252,7 @@ void build_pack_transposed(Builder<T>& b) {
 
 LW_INSTANTIATE_BUILD(product)
 LW_INSTANTIATE_BUILD(t_product)
+LW_INSTANTIATE_BUILD(t_product_packed)
 LW_INSTANTIATE_BUILD(column_reduce)
 LW_INSTANTIATE_BUILD(pack)
 LW_INSTANTIATE_BUILD(pack_transposed)

@@ -30,7 +30,7 @@ struct Cutter {
 
     // The largest tile that stays in cache.
     Cut largest() const {
-        const std::size_t bytes = std::max<std::size_t>(facts.row_bytes + job.local_bytes, 1);
+        const std::size_t bytes = std::max<std::size_t>(facts.row_bytes, 1);
         const std::size_t fitting = std::max<std::size_t>(cache_bytes / bytes, 1);
         Cut cut{job.rows, job.columns};
         if (facts.turned) {

@@ -145,6 +145,9 @@ def wide(p: Words) -> Words:
             "rcb",
         )
     )
+    again, packed_d = p.bound(70, 130, written=True), p.packed(2, 130)
+    p.stage(p.job(2, 130, [p.instruction("pack", [packed_d, D], [2, 130])], "r"))
+    p.stage(p.job(70, 130, [p.instruction("t_product_packed", [again, A, packed_d], [2, 130])], "rc"))
     r = p.local(1, 130)
     p.stage(p.job(1, 130, [p.instruction("column_reduce", [r, D], [2, 2])], "c"))
     return p

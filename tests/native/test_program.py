@@ -137,7 +137,14 @@ def test_t_product(dtype: str, isa: str, K: int, M: int, N: int) -> None:
     p = Words(dtype, isa=isa)
     a, d, out = p.bound(K, M), p.bound(K, N), p.bound(M, N, written=True)
     p.stage(p.job(M, N, [p.instruction("t_product", [out, a, d], [K])], "rc"))
-    near(run(p, A, D)[0], A.astype(float).T @ D, dtype, terms=K + 2, scale=10)
+    plain = run(p, A, D)[0]
+    near(plain, A.astype(float).T @ D, dtype, terms=K + 2, scale=10)
+    # The same with D packed by the rows that are computed together.
+    p = Words(dtype, isa=isa)
+    a, d, packed, out = p.bound(K, M), p.bound(K, N), p.packed(K, N), p.bound(M, N, written=True)
+    p.stage(p.job(K, N, [p.instruction("pack", [packed, d], [K, N])], "r"))
+    p.stage(p.job(M, N, [p.instruction("t_product_packed", [out, a, packed], [K, N])], "rc"))
+    assert bits(run(p, A, D, state=p.new_state())[:1]) == bits([plain])
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -881,5 +888,5 @@ def test_an_arena_that_no_memory_holds() -> None:
 def test_the_names_of_the_kernels() -> None:
     assert native.program_kernels() == [
         "gather", "product", "t_product", "column_reduce", "map", "pack", "pack_transposed", "softmax", "log_softmax",
-        "softmax_cross_entropy", "row_reduce", "copy", "fill", "take", "one_hot", "scatter", "contract",
+        "softmax_cross_entropy", "row_reduce", "copy", "fill", "take", "one_hot", "scatter", "contract", "t_product_packed",
     ]  # fmt: skip
