@@ -197,9 +197,9 @@ void bind_map(nb::module_& m) {
         },
         "words"_a, "options"_a, "inputs"_a, "outputs"_a, "isa"_a = nb::none(), "calls"_a = 1,
         "prepared"_a = true,
-        "An elementwise program on matrices, written to outputs; the seconds of one call. words: the numbers of outputs, "
-        "inputs, registers and operations; the modes of the inputs; the registers of the outputs; and of each operation "
-        "kernel, result, three operands, index of its first option. prepared: once, not at every call.");
+        "An elementwise program on matrices, written to outputs; the seconds of one call. words: the numbers of "
+        "outputs, inputs, registers and operations; the modes of the inputs; the registers of the outputs; and of each "
+        "operation kernel, result, three operands, index of its first option. prepared: once, not at every call.");
 }
 
 }  // namespace lw

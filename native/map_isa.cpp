@@ -31,7 +31,8 @@ LW_INLINE void copy_to_tile(T* out, const T* from, std::size_t n) {
     for (; i < Narrow<T>::size; i += width<T>) store<T>(out + i, Vector<T>{});
 }
 
-// One run: row by row, or flat, all elements as one row, where they stand like that in memory or rows are short.
+// One run: row by row, or flat, which is all elements as one row. Flat, a row vector is read from a copy that repeats it,
+// and a column vector, or rows that are apart in memory, are collected tile by tile.
 template <class T>
 class Run {
 public:
@@ -61,7 +62,7 @@ private:
     static constexpr std::size_t tile = Wide<T>::size;
     static constexpr std::size_t slot = tile + width<T>;
     static constexpr std::size_t expanded_size = 16384 / sizeof(T);
-    static constexpr std::size_t short_row = 64;
+    static constexpr std::size_t short_row = 64, long_row = 4 * tile;
 
     T* slot_of(int r) { return slots_ + static_cast<std::size_t>(r) * slot; }
 
@@ -80,7 +81,8 @@ private:
                 flat_ = true;
             } else {
                 const auto vectors = static_cast<std::size_t>(__builtin_popcountll(plan_.row_vectors));
-                flat_ = columns_ % tile != 0 && vectors * (columns_ + tile) <= expanded_size;
+                const bool whole_tiles = columns_ % tile == 0 && columns_ >= long_row;
+                flat_ = !whole_tiles && vectors * (columns_ + tile) <= expanded_size;
             }
         }
         steps_ = flat_ ? plan_.flat : plan_.by_row;
@@ -92,7 +94,9 @@ private:
     // The register of an output is the output itself, unless an input in the same memory is still to be read then.
     void place_outputs() {
         const Set candidates = plan_.direct & ~(flat_ ? outputs_apart_ : 0);
-        const Set matrices = plan_.full | (rows_ == 1 ? plan_.row_vectors : 0) | (columns_ == 1 ? plan_.column_vectors : 0);
+        Set matrices = plan_.full;
+        if (rows_ == 1) matrices |= plan_.row_vectors;
+        if (columns_ == 1) matrices |= plan_.column_vectors;
         for (int k : members(candidates)) {
             const T* const begin = outputs_[k].data;
             const T* const end = begin + (rows_ - 1) * outputs_[k].stride + columns_;
@@ -163,8 +167,9 @@ private:
 
     void follow() {
         if (at_column_ >= columns_) {
-            at_row_ += at_column_ / columns_;
-            at_column_ %= columns_;
+            const std::size_t rows = columns_ >= tile ? 1 : at_column_ / columns_;
+            at_row_ += rows;
+            at_column_ -= rows * columns_;
         }
         for (int i : members(plan_.row_vectors)) state_.at[i] = starts_[i] + at_column_;
     }

@@ -163,10 +163,11 @@ public:
 
     void operation(const MapOp& op, bool stored) {
         const bool a_one = has(single_, op.a);
+        const int option = option_counts[op.kernel] > 0 ? op.option : 0;
         switch (kinds[op.kernel]) {
             case Kind::unary:
                 hold(op.a);
-                put(unary_steps<Tile>[op.kernel], 0, 0, 0, op.option);
+                put(unary_steps<Tile>[op.kernel], 0, 0, 0, option);
                 break;
             case Kind::binary: {
                 const auto& forms = binary_steps<Tile>[op.kernel - unary_count];
@@ -185,7 +186,7 @@ public:
                     op.b, op.c);
                 break;
             case Kind::call:
-                put(unary_steps<Tile>[op.kernel], a_one ? spread(op.a, op.out) : op.a, 0, op.out, op.option);
+                put(unary_steps<Tile>[op.kernel], a_one ? spread(op.a, op.out) : op.a, 0, op.out, option);
                 return leave();
             case Kind::power: {
                 const int b = a_one && has(single_, op.b) ? spread(op.b, op.out) : op.b;
@@ -202,10 +203,7 @@ public:
     void leave() { held_ = nothing; }
     void now_single(int r) { single_ |= bit(r); }
 
-    Step* finish() {
-        put(Tile::stop);
-        return next_;
-    }
+    void finish() { put(Tile::stop); }
 
 private:
     void put(typename Tile::Handler run, int x = 0, int y = 0, int z = 0, int option = 0) {
@@ -229,6 +227,7 @@ private:
     int held_ = nothing;
 };
 
+// All of a program: a tile stays in the vectors for the next operation, and is stored only if a later one asks for it.
 template <class T, class Tile>
 void write_steps(const MapCode<T>& code, Set live, Set single, Set computed, Set* after, int* order,
                  typename Tile::Step* to) {
@@ -280,7 +279,7 @@ struct Plan {
     int lone_input;
 };
 
-// Memory in pieces; without any it only counts.
+// Hands out a piece of memory bit by bit; without any it only counts.
 class Room {
 public:
     explicit Room(void* memory) : at_(static_cast<unsigned char*>(memory)) {}
@@ -313,8 +312,8 @@ struct PlanMemory {
 
     PlanMemory(const MapCode<T>& code, void* memory) {
         for (int i = 0; i < code.ops; ++i) {
-            const int end = code.code[i].option + option_counts[code.code[i].kernel];
-            if (option_counts[code.code[i].kernel] > 0 && end > option_count) option_count = end;
+            const int count = option_counts[code.code[i].kernel], end = code.code[i].option + count;
+            if (count > 0 && end > option_count) option_count = end;
         }
         const auto outputs = static_cast<std::size_t>(code.outputs), ops = static_cast<std::size_t>(code.ops);
         const std::size_t steps = most_steps * ops + 1;
@@ -390,18 +389,19 @@ void prepare(const MapCode<T>& code, void* memory) {
 
     const Set numbers = plan.scalars | plan.computed;
     const Set single[2] = {numbers | plan.column_vectors, numbers};
-    for (int i = 0; i < 2; ++i) {
+    const int lists = plan.column_vectors == 0 ? 1 : 2;
+    for (int i = 0; i < lists; ++i) {
         write_steps<T, Wide<T>>(code, results, single[i], plan.computed, m.after, m.order, m.wide[i]);
         write_steps<T, Narrow<T>>(code, results, single[i], plan.computed, m.after, m.order, m.narrow[i]);
     }
     plan.by_row = {m.wide[0], m.narrow[0]};
-    plan.flat = {m.wide[1], m.narrow[1]};
+    plan.flat = {m.wide[lists - 1], m.narrow[lists - 1]};
 
     const MapOp& only = code.code[0];
     if (code.ops == 1 && kinds[only.kernel] == Kind::call && has(plan.full, only.a)) {
         plan.lone = array_functions<T>()[only.kernel];
         plan.lone_input = only.a;
-        plan.lone_options = m.options + only.option;
+        plan.lone_options = m.options + (option_counts[only.kernel] > 0 ? only.option : 0);
     }
 }
 

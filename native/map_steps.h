@@ -1,6 +1,6 @@
 // What an elementwise program is run as: steps on a tile of numbers, some vectors that stay in registers from step to
-// step. A step ends with a jump to the next one (a call in the last place, with all vectors as arguments), so a chain of
-// short operations costs neither loads nor stores for what lies between them.
+// step. A step ends with a jump to the next one (a call in the last place, with all vectors as arguments), so a chain
+// of short operations costs neither loads nor stores for what lies between them.
 #pragma once
 
 #include "map.h"

@@ -6,8 +6,8 @@
 namespace lw::LW_NAMESPACE {
 
 // log m = 2 artanh(s) = 2 s + s (2/3 s² + s⁴ c(s²)) with s = (m - 1) / (m + 1); c interpolated at Chebyshev points for
-// sqrt(1/2) <= m < sqrt(2), relative error of the whole below 2^-41 and 2^-70. The product with y, which may be 745,
-// leaves an error of 2^-55 in float64.
+// sqrt(1/2) <= m < sqrt(2), relative error of the whole below 2^-41 and 2^-70. Near overflow y log x is 709 or 88, and
+// a relative error of the logarithm counts that many times: hence sums of two numbers.
 template <class T>
 struct PowerConstants;
 
@@ -39,7 +39,7 @@ LW_INLINE Pair<T> log_pair(Vector<T> x, Vector<T> steps) {
     const Vector<T> inverse = T(1) / below.hi, s = f * inverse;
     const Pair<T> back = product<T>(s, below.hi);
     const Vector<T> s_rest = (((f - back.hi) - back.lo) - s * below.lo) * inverse;
-    // t + t_rest = 2/3 s² + s⁴ c(s²); s⁴ from the better s², since s.hi may be off by more than its last place
+    // t + t_rest = 2/3 s² + s⁴ c(s²); s² is taken with its rest there too: without, float64 lost 0.7 ULP more
     const Pair<T> z = product<T>(s, s);
     const Vector<T> z_rest = z.lo + T(2) * s * s_rest, nearest = z.hi + z_rest;
     const Pair<T> t = product<T>(z.hi, all<T>(C::two_thirds));
@@ -90,7 +90,8 @@ LW_INLINE Vector<T> special_power(Vector<T> x, Vector<T> y, Vector<T> r) {
     return select<T>(y == T(0.5), root<T>(x), r);
 }
 
-// Measured: 0.75 ULP in float32, 1.3 in float64; the cube 1.2.
+// Measured on 16 million pairs, half of them near overflow and underflow: 0.77 ULP in float32, 1.2 in float64; the cube
+// of a number 1.5 at most, by its two roundings.
 template <class T>
 LW_INLINE Vector<T> power_v(Vector<T> x, Vector<T> y) {
     using C = PowerConstants<T>;

@@ -79,8 +79,8 @@ LW_INLINE __m256i first_lanes(const double*, int n) {
 }
 #endif
 
-// The first n of width elements, 0 < n ≤ width, without touching the others; where they are loaded, those are 0. (memcpy
-// is a call when n is not a constant.)
+// The first n of width elements, 0 < n ≤ width, without touching the others, which are 0 after a load. (memcpy would be
+// a call when n is not a constant.)
 template <class T>
 LW_INLINE Vector<T> load_first(const T* p, int n) {
     if (n == width<T>) return load(p);
