@@ -9,6 +9,7 @@ import pytest
 from random_networks import random_case
 
 import layerwise as lw
+from layerwise.compile.kernels import KERNELS, MAP_KERNELS
 from layerwise.compile.plan import plan
 from layerwise.engine.programs import NativeRunner, native
 from layerwise.engine.reference import Runner
@@ -21,6 +22,11 @@ SIZES = [1, 7, 8, 9, 15, 16, 17, 31, 33, 100]
 def isa(request):
     """Every instruction set that this processor has."""
     return request.param
+
+
+def test_both_sides_count_the_kernels_alike():
+    assert list(native.program_kernels()) == list(KERNELS)
+    assert [name for name, *_ in native.map_kernels()] == list(MAP_KERNELS)
 
 
 def close(got, expected, tolerance):
