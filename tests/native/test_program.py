@@ -888,5 +888,6 @@ def test_an_arena_that_no_memory_holds() -> None:
 def test_the_names_of_the_kernels() -> None:
     assert native.program_kernels() == [
         "gather", "product", "t_product", "column_reduce", "map", "pack", "pack_transposed", "softmax", "log_softmax",
-        "softmax_cross_entropy", "row_reduce", "copy", "fill", "take", "one_hot", "scatter", "contract", "t_product_packed",
+        "softmax_cross_entropy", "row_reduce", "copy", "fill", "take", "one_hot", "scatter", "contract",
+        "t_product_packed",
     ]  # fmt: skip
