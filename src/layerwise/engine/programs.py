@@ -24,6 +24,8 @@ native: Any = importlib.import_module("layerwise._native")
 
 _KEPT = 64
 """Programs that are kept for the next call with the same nodes and sizes."""
+_LARGE = 2000
+"""Nodes of a graph that nobody but its owner keeps alive."""
 
 
 def target(dtype: str, isa: str | None = None) -> Target:
@@ -52,7 +54,10 @@ class NativeRunner:
 
     def __init__(self, nodes: Sequence[Node], dtype: str, isa: str | None = None, threads: int = 0):
         self._nodes, self._dtype, self._isa, self._threads = tuple(nodes), dtype, isa, threads
-        self._sources = [node for node in order(nodes) if is_source(node)]
+        present = order(nodes)
+        self._sources = [node for node in present if is_source(node)]
+        self._shared = len(present) <= _LARGE
+        self._last: tuple[dict[str, int], _Prepared] | None = None
 
     def run(self, feeds: Mapping[Node, Any], sizes: Mapping[str, int] | None = None) -> list[Array]:
         """The values for these feeds; parameters and errors as for the NumPy engine."""
@@ -64,8 +69,11 @@ class NativeRunner:
             array = as_numbers(feeds[node], dtype, node.kind, owner)
             bind(node.shape, array.shape, bound, owner)
             arrays[node] = np.require(array, np.int64 if node.kind == "integer" else self._dtype, ["C", "A"])
-        prepared = _prepared(self._nodes, self._dtype, bound, self._isa)
-        return prepared.run(arrays, bound, self._threads)
+        last = self._last
+        if last is None or last[0] != bound:
+            make = _prepared if self._shared else _Prepared
+            self._last = last = bound, make(self._nodes, self._dtype, bound, self._isa)
+        return last[1].run(arrays, bound, self._threads)
 
 
 def constant_array(node: Node, dtype: np.dtype[Any]) -> Array | None:
