@@ -119,7 +119,7 @@ def memory(results: dict[str, Any]) -> str:
     jobs = results["training"]
     names = _shown(jobs, "train")
     if not any("memory_mib" in r for job in jobs for r in job["peers"].values()):
-        return ""
+        return "Not measured in this run."
     head = ["workload", *(PEERS[n].label for n in names)]
     rows = []
     for job in jobs:
