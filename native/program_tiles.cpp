@@ -139,7 +139,8 @@ std::size_t place_locals(Loaded<T>& program, const Job& job, const Cut& cut) {
             const Value& v = program.listing.values[o.value];
             o.offset = times(v.offset, cut.rows);
             o.stride = v.stride;
-            if (!job.split_columns || cut.columns >= job.columns) continue;
+            o.block_rows = cut.rows;
+            if (v.packed || !job.split_columns || cut.columns >= job.columns) continue;
             // As long as the tile; not a multiple of a page, which would put all rows in the same sets of the cache.
             std::size_t stride = cut.columns;
             if (stride * v.element % 4096 == 0) stride += 64 / v.element;
