@@ -76,6 +76,10 @@ struct PackedTransposedProduct {
     std::size_t ldc;
     T* workspace;  // `t_workspace` elements
     std::size_t block_rows = 0;  // not 0: C is packed, each block of so many rows, and ldc not used
+    // With a packed C: what will be written after it, packed likewise; its values stay, and its cache lines come to this
+    // core while the sums run.
+    T* claimed = nullptr;
+    std::size_t claimed_rows = 0;  // of each of its blocks
 };
 
 template <class T>

@@ -3,6 +3,7 @@
 // Included only by *_isa.cpp. An epilogue is a class with
 //     E at(Size row, Size column) const                     itself, with that element of C as its (0, 0)
 //     void fetch(Size r, Size c) const                      into the cache: what it will read there
+//     void claim(Size r, Size c) const                      to this core: a line that is written next
 //     void operator()(Vector<T> z, Size r, Size c, lanes) const
 // and the last receives each finished vector of C, `lanes` (Whole or Part) of it real, and writes it. Some elements
 // come twice.
@@ -31,14 +32,27 @@ template <class T>
 struct Store {
     T* C;
     Size ldc;
-    Size block_rows = 0;  // not 0: C is packed
-    LW_INLINE Store at(Size row, Size column) const { return {C + row * ldc + column, ldc}; }
+    Size block_rows = 0;      // not 0: C is packed
+    T* claimed = nullptr;     // packed like C
+    Size claimed_rows = 0;    // of each of its blocks
+    LW_INLINE Store at(Size row, Size column) const {
+        const Size by = row * ldc + column;
+        return {C + by, ldc, 0, claimed == nullptr ? nullptr : claimed + by, 0};
+    }
     // The same where only this block is written.
     LW_INLINE Store within(const Block& block) const {
         if (block_rows == 0) return *this;
-        return {C + block.first * block_rows - block.first, static_cast<Size>(block.lanes)};
+        T* const lines = claimed == nullptr || block.vectors == 0 ? nullptr
+                                                                  : claimed + block.first * claimed_rows - block.first;
+        return {C + block.first * block_rows - block.first, static_cast<Size>(block.lanes), 0, lines, 0};
     }
     LW_INLINE void fetch(Size, Size) const {}
+    // A store takes the line from the other cores while the sums run; a prefetch for writing was seen to do nothing.
+    LW_INLINE void claim(Size r, Size c) const {
+        if (claimed == nullptr) return;
+        volatile T* const element = claimed + r * ldc + c;
+        *element = *element;
+    }
     template <class L>
     LW_INLINE void operator()(Vector<T> z, Size r, Size c, L lanes) const {
         store_lanes(C + r * ldc + c, z, lanes);
@@ -66,6 +80,7 @@ struct BiasThen {
     Activation activation;
     LW_INLINE BiasThen at(Size row, Size column) const { return {out.at(row, column), bias + column, activation}; }
     LW_INLINE void fetch(Size, Size) const {}
+    LW_INLINE void claim(Size, Size) const {}
     template <class L>
     LW_INLINE void operator()(Vector<T> z, Size r, Size c, L lanes) const {
         out(activation(z + load_lanes(bias + c, lanes)), r, c, lanes);
@@ -89,6 +104,7 @@ struct Times {
     Size ldo;
     LW_INLINE Times at(Size row, Size column) const { return {out.at(row, column), other + row * ldo + column, ldo}; }
     LW_INLINE void fetch(Size r, Size c) const { __builtin_prefetch(other + r * ldo + c, 0, 3); }
+    LW_INLINE void claim(Size, Size) const {}
     template <class L>
     LW_INLINE void operator()(Vector<T> z, Size r, Size c, L lanes) const {
         out(z * Slope::template of<T>(load_lanes(other + r * ldo + c, lanes)), r, c, lanes);

@@ -111,6 +111,15 @@ __attribute__((noinline)) void tile(const Terms<T>& t, const Place<T>& place, co
             }
         }
     }
+    if (p.last) {
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+            for (int c = 0; c < C * w; c += 64 / static_cast<int>(sizeof(T))) {
+                e.claim(static_cast<Size>(r), static_cast<Size>(c));
+            }
+        }
+    }
     V sums[R][C];
     accumulate(t, sums);
     Vector<T> z[R][C];

@@ -65,9 +65,9 @@ template <class T>
 bool run_t_product_packed(const Step<T>& s, const Tile& t, Share<T>& share) {
     const Products<T>& products = share.kernels->products;
     PackedTransposedProduct<T> p;
-    p.A = operand<const T>(s, 1, t, share);
-    p.lda = s.operands[1].stride;
-    p.packed = operand<const T>(s, 2, t, share);
+    p.A = operand<const T>(s, 2, t, share);
+    p.lda = s.operands[2].stride;
+    p.packed = operand<const T>(s, 3, t, share);
     p.K = s.n[at_K];
     p.N = columns_of(s, t);
     p.first_row = 0;
@@ -79,6 +79,10 @@ bool run_t_product_packed(const Step<T>& s, const Tile& t, Share<T>& share) {
     if (s.operands[0].packed) {
         p.C = block_of<T>(s, 0, t, share, 0, products.block);
         p.block_rows = s.operands[0].block_rows;
+        if (s.operands[1].base != no_base) {
+            p.claimed = block_of<T>(s, 1, t, share, 0, products.block);
+            p.claimed_rows = s.operands[1].block_rows;
+        }
     }
     p.workspace = share.workspace;
     products.t_multiply_packed(p);
@@ -213,11 +217,18 @@ template <class T>
 void build_t_product_packed(Builder<T>& b) {
     const std::size_t K = b.number(0, "K", 0), N = b.number(1, "N", 0);
     b.want_shape(0, b.job.rows, N);
-    b.want_shape(1, K, b.job.rows);
-    b.want_packed(2, K, N);
+    b.want_shape(2, K, b.job.rows);
+    b.want_packed(3, K, N);
     b.add(0, true, Reach::tile, true);
-    b.add(1, false, Reach::turned);
-    b.add(2, false, Reach::packed_columns);
+    if (b.has(1)) {
+        b.want_packed(1, b.job.rows, N);
+        b.want(b.value(0).packed, "where something is claimed the result must be packed");
+        b.add(1, true, Reach::tile, true);
+    } else {
+        b.operands.push_back({});
+    }
+    b.add(2, false, Reach::turned);
+    b.add(3, false, Reach::packed_columns);
     b.operands.back().column_step = K * sizeof(T);
     b.step.run = run_t_product_packed<T>;
     b.step.columns = N;

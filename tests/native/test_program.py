@@ -143,7 +143,7 @@ def test_t_product(dtype: str, isa: str, K: int, M: int, N: int) -> None:
     p = Words(dtype, isa=isa)
     a, d, packed, out = p.bound(K, M), p.bound(K, N), p.packed(K, N), p.bound(M, N, written=True)
     p.stage(p.job(K, N, [p.instruction("pack", [packed, d], [K, N])], "r"))
-    p.stage(p.job(M, N, [p.instruction("t_product_packed", [out, a, packed], [K, N])], "rc"))
+    p.stage(p.job(M, N, [p.instruction("t_product_packed", [out, None, a, packed], [K, N])], "rc"))
     assert bits(run(p, A, D, state=p.new_state())[:1]) == bits([plain])
 
 
@@ -192,7 +192,8 @@ def test_a_matrix_that_lives_packed(dtype: str, isa: str, K: int, M: int, N: int
         ins = [(g, "full"), (mine, "full"), (v, "full"), (r, "row"), (c, "column"), (s, "scalar")]
         ops = [("multiply", 6, 0, 5), ("multiply", 6, 6, 2), ("multiply", 6, 6, 3), ("add", 7, 2, 4)]
         update = p.map([v, mine], ins, [*ops, ("subtract", 8, 1, 6)], results=[7, 8])
-        code = [p.instruction("t_product_packed", [g, a, packed_d], [K, N]), update]
+        claimed = mine if packed else None
+        code = [p.instruction("t_product_packed", [g, claimed, a, packed_d], [K, N]), update]
         if not packed:
             code.append(p.instruction("pack", [w, mine], [M, N]))
         code.append(p.instruction("pack_transposed", [turned, mine], [M, N]))

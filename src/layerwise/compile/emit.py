@@ -31,6 +31,10 @@ class Places(Protocol):
         """Whether a value has memory."""
         ...
 
+    def claimed(self, item: Item) -> int | None:
+        """The number of the value that the tile of a gradient changes and other threads read."""
+        ...
+
 
 def instructions(places: Places, group: list[Item]) -> list[Instruction]:
     """The instructions of items that run together: one item, or an elementwise chain."""
@@ -141,7 +145,7 @@ def _t_product(places: Places, item: Item) -> list[Instruction]:
 def _t_product_packed(places: Places, item: Item) -> list[Instruction]:
     (a,) = item.sources
     A = places.operand(a, places.selection.matrix(a, True))
-    values = (places.operand(_single(item), item.frame), A, places.operand(item.reads[1]))
+    values = (places.operand(_single(item), item.frame), places.claimed(item), A, places.operand(item.reads[1]))
     return [Instruction("t_product_packed", values, item.numbers)]
 
 

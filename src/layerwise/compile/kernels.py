@@ -20,7 +20,7 @@ KERNELS: dict[str, int] = {
     "one_hot": 1,
     "scatter": 1,
     "contract": 1,
-    "t_product_packed": 1,
+    "t_product_packed": 2,
 }
 """Kernels in the order of their numbers, with how many values each writes (a map: as many as its code says)."""
 

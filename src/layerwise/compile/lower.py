@@ -336,6 +336,15 @@ class _Lowering:
         self._names.setdefault(number, _name(key, number))
         return number
 
+    def claimed(self, item: Item) -> int | None:
+        """The packed weights that are changed by a gradient in blocks: a thread takes them from the others meanwhile."""
+        if not self._where[item.outputs[0]].packed:
+            return None
+        stored = (self._schedule.in_place.get(k) for i in self._schedule.of[item].items for k in i.outputs)  # type: ignore[arg-type]
+        read = (node for node in stored if node is not None and Pack(node, False) in self._schedule.readers)
+        node = next((node for node in read if self._state.places[node].packed), None)
+        return None if node is None else self.operand(node)
+
     def is_stored(self, key: Key) -> bool:
         """Whether the value has memory; else it lives in a register of its chain."""
         return key in self._where
