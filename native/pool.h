@@ -17,7 +17,7 @@
 //   processors that are left, and run on the calling thread alone when none is.
 // - Tasks must not touch Python, and have `stack_bytes` of stack, less what the system takes.
 //
-// Threads are made when first asked for, spin for at most 50 µs after a stage and then sleep; they block the signals
+// Threads are made when first asked for, spin for at most 300 µs after a stage and then sleep; they block the signals
 // that a process handles, so that Ctrl-C reaches the thread that Python expects. They are detached and the pool is
 // never destroyed: at exit the workers sleep in memory that nobody frees, and end with the process. After a fork the
 // child has an empty pool and makes its own threads; a task that was running in the forking thread fails in the child.
