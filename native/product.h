@@ -29,6 +29,14 @@ namespace lw {
 enum class Epilogue { none = 0, bias = 1, bias_relu = 2, LW_SLOPES(LW_NAME) };
 #undef LW_NAME
 
+// A packed matrix that a product writes: from which column on, how many rows each block has, and which of them is the
+// first that is meant.
+template <class T>
+struct InBlocks {
+    T* data = nullptr;  // of the block of the first column
+    std::size_t rows = 0, first_row = 0;
+};
+
 // C[rows, blocks] = A[rows, :] · B[:, blocks], then the epilogue. A (M, K), C (M, N); lda ≥ K, ldc ≥ N. C holds partial
 // sums on the way, so it overlaps no operand.
 template <class T>
@@ -45,6 +53,8 @@ struct Product {
     std::size_t ldc;
     const T* other = nullptr;  // (M, N), or unused
     std::size_t ldo = 0;
+    InBlocks<T> packed_C = {};  // instead of C
+    InBlocks<T> twin = {};      // C once more
 };
 
 // C[rows, columns] = A[:, rows]ᵀ · D[:, columns]. A (K, M), D (K, N), C (M, N): the sum runs over the rows of both.
@@ -75,11 +85,10 @@ struct PackedTransposedProduct {
     T* C;
     std::size_t ldc;
     T* workspace;  // `t_workspace` elements
-    std::size_t block_rows = 0;  // not 0: C is packed, each block of so many rows, and ldc not used
-    // With a packed C: what will be written after it, packed likewise; its values stay, and its cache lines come to this
-    // core while the sums run.
-    T* claimed = nullptr;
-    std::size_t claimed_rows = 0;  // of each of its blocks
+    InBlocks<T> packed_C = {};  // instead of C
+    // Beside packed_C: what will be written after it. Its values stay, and its cache lines come to this core while the
+    // sums run.
+    InBlocks<T> claimed = {};
 };
 
 template <class T>

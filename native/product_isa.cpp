@@ -7,7 +7,7 @@ namespace lw::LW_NAMESPACE {
 template <class T>
 void multiply_with(const Product<T>& p) {
     const auto run = [&p](const auto& e) { multiply(p, e); };
-    const Store<T> out{p.C, p.ldc};
+    const Store<T> out{p.C, p.ldc, p.packed_C, p.twin};
     switch (p.epilogue) {
         case Epilogue::none:
             return run(out);
@@ -25,12 +25,12 @@ void multiply_with(const Product<T>& p) {
 
 template <class T>
 void t_multiply_with(const TransposedProduct<T>& p) {
-    t_multiply(p, Store<T>{p.C, p.ldc});
+    t_multiply(p, Claim<T>{{p.C, p.ldc}, {}});
 }
 
 template <class T>
 void t_multiply_packed_with(const PackedTransposedProduct<T>& p) {
-    t_multiply_packed(p, Store<T>{p.C, p.ldc, p.block_rows, p.claimed, p.claimed_rows});
+    t_multiply_packed(p, Claim<T>{{p.C, p.ldc, p.packed_C}, p.claimed});
 }
 
 // As many independent sums as a tile has.

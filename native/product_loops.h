@@ -1,10 +1,13 @@
 // The loops around the register tile: blocks of terms, chunks of rows that stay in cache, tiles.
 //
 // Included only by *_isa.cpp. An epilogue is a class with
-//     E at(Size row, Size column) const                     itself, with that element of C as its (0, 0)
+//     E within(const Block& block) const                    itself, where that block of C is written
+//     E at(Size row, Size column) const                     then: with that element of C as its (0, 0)
+//     Store<T> store() const                                where C lies
+//     bool twice() const                                    whether C is written to two places
 //     void fetch(Size r, Size c) const                      into the cache: what it will read there
 //     void claim(Size r, Size c) const                      to this core: a line that is written next
-//     void operator()(Vector<T> z, Size r, Size c, lanes) const
+//     void put<twice>(Vector<T> z, Size r, Size c, lanes) const
 // and the last receives each finished vector of C, `lanes` (Whole or Part) of it real, and writes it. Some elements
 // come twice.
 #pragma once
@@ -28,34 +31,66 @@ constexpr Size copy_size = term_block * copy_stride<T>;
 template <class T>
 constexpr Size t_workspace_size = copy_size<T> + term_block * chunk_columns;
 
+// One block seen as if it were a part of rows: element (row, column) of the whole at the result + row · lanes + column.
+template <class T>
+LW_INLINE T* block_in(const InBlocks<T>& m, const Block& block) {
+    if (m.data == nullptr) return nullptr;
+    return m.data + block.first * m.rows + m.first_row * static_cast<Size>(block.lanes) - block.first;
+}
+
 template <class T>
 struct Store {
     T* C;
     Size ldc;
-    Size block_rows = 0;      // not 0: C is packed
-    T* claimed = nullptr;     // packed like C
-    Size claimed_rows = 0;    // of each of its blocks
+    InBlocks<T> packed_C = {};  // instead of C
+    InBlocks<T> twin = {};      // the same once more
+    T* second = nullptr;  // the twin where one block is written
+    Size lds = 0;
     LW_INLINE Store at(Size row, Size column) const {
-        const Size by = row * ldc + column;
-        return {C + by, ldc, 0, claimed == nullptr ? nullptr : claimed + by, 0};
+        T* const there = second == nullptr ? nullptr : second + row * lds + column;
+        return {C + row * ldc + column, ldc, {}, {}, there, lds};
     }
     // The same where only this block is written.
     LW_INLINE Store within(const Block& block) const {
-        if (block_rows == 0) return *this;
-        T* const lines = claimed == nullptr || block.vectors == 0 ? nullptr
-                                                                  : claimed + block.first * claimed_rows - block.first;
-        return {C + block.first * block_rows - block.first, static_cast<Size>(block.lanes), 0, lines, 0};
+        const auto lanes = static_cast<Size>(block.lanes);
+        if (packed_C.data == nullptr) return {C, ldc, {}, {}, block_in(twin, block), lanes};
+        return {block_in(packed_C, block), lanes, {}, {}, block_in(twin, block), lanes};
     }
+    LW_INLINE const Store& store() const { return *this; }
+    LW_INLINE bool twice() const { return second != nullptr; }
+    LW_INLINE void fetch(Size, Size) const {}
+    LW_INLINE void claim(Size, Size) const {}
+    template <bool Twice, class L>
+    LW_INLINE void put(Vector<T> z, Size r, Size c, L lanes) const {
+        store_lanes(C + r * ldc + c, z, lanes);
+        if constexpr (Twice) store_lanes(second + r * lds + c, z, lanes);
+    }
+};
+
+// Beside C, lines of the same shape that are written after it.
+template <class T>
+struct Claim {
+    Store<T> out;
+    InBlocks<T> claimed;
+    T* lines = nullptr;  // where one block is written
+    LW_INLINE Claim at(Size row, Size column) const {
+        return {out.at(row, column), {}, lines == nullptr ? nullptr : lines + row * out.ldc + column};
+    }
+    LW_INLINE Claim within(const Block& block) const {
+        return {out.within(block), {}, block.vectors == 0 ? nullptr : block_in(claimed, block)};
+    }
+    LW_INLINE const Store<T>& store() const { return out; }
+    LW_INLINE bool twice() const { return false; }
     LW_INLINE void fetch(Size, Size) const {}
     // A store takes the line from the other cores while the sums run; a prefetch for writing was seen to do nothing.
     LW_INLINE void claim(Size r, Size c) const {
-        if (claimed == nullptr) return;
-        volatile T* const element = claimed + r * ldc + c;
+        if (lines == nullptr) return;
+        volatile T* const element = lines + r * out.ldc + c;
         *element = *element;
     }
-    template <class L>
-    LW_INLINE void operator()(Vector<T> z, Size r, Size c, L lanes) const {
-        store_lanes(C + r * ldc + c, z, lanes);
+    template <bool Twice, class L>
+    LW_INLINE void put(Vector<T> z, Size r, Size c, L lanes) const {
+        out.template put<Twice>(z, r, c, lanes);
     }
 };
 
@@ -79,11 +114,14 @@ struct BiasThen {
     const T* bias;
     Activation activation;
     LW_INLINE BiasThen at(Size row, Size column) const { return {out.at(row, column), bias + column, activation}; }
+    LW_INLINE BiasThen within(const Block& block) const { return {out.within(block), bias, activation}; }
+    LW_INLINE const Store<T>& store() const { return out; }
+    LW_INLINE bool twice() const { return out.twice(); }
     LW_INLINE void fetch(Size, Size) const {}
     LW_INLINE void claim(Size, Size) const {}
-    template <class L>
-    LW_INLINE void operator()(Vector<T> z, Size r, Size c, L lanes) const {
-        out(activation(z + load_lanes(bias + c, lanes)), r, c, lanes);
+    template <bool Twice, class L>
+    LW_INLINE void put(Vector<T> z, Size r, Size c, L lanes) const {
+        out.template put<Twice>(activation(z + load_lanes(bias + c, lanes)), r, c, lanes);
     }
 };
 
@@ -103,11 +141,14 @@ struct Times {
     const T* other;
     Size ldo;
     LW_INLINE Times at(Size row, Size column) const { return {out.at(row, column), other + row * ldo + column, ldo}; }
+    LW_INLINE Times within(const Block& block) const { return {out.within(block), other, ldo}; }
+    LW_INLINE const Store<T>& store() const { return out; }
+    LW_INLINE bool twice() const { return out.twice(); }
     LW_INLINE void fetch(Size r, Size c) const { __builtin_prefetch(other + r * ldo + c, 0, 3); }
     LW_INLINE void claim(Size, Size) const {}
-    template <class L>
-    LW_INLINE void operator()(Vector<T> z, Size r, Size c, L lanes) const {
-        out(z * Slope::template of<T>(load_lanes(other + r * ldo + c, lanes)), r, c, lanes);
+    template <bool Twice, class L>
+    LW_INLINE void put(Vector<T> z, Size r, Size c, L lanes) const {
+        out.template put<Twice>(z * Slope::template of<T>(load_lanes(other + r * ldo + c, lanes)), r, c, lanes);
     }
 };
 
@@ -158,19 +199,6 @@ LW_INLINE void column_of_tiles(const Step<T>& s, Size rows, const Block& block, 
     }
 }
 
-// Where a block of C lies.
-template <class T, class E>
-LW_INLINE const E& within(const E& e, const Block&, Place<T>&) {
-    return e;
-}
-template <class T>
-LW_INLINE Store<T> within(const Store<T>& e, const Block& block, Place<T>& place) {
-    const Store<T> here = e.within(block);
-    place.partial = here.C;
-    place.ldp = here.ldc;
-    return here;
-}
-
 // `rows` rows of the blocks [first, last) of N columns; place: where row 0 of A and column 0 of B stand in C.
 template <class T, class E>
 LW_INLINE void row_of_blocks(const Step<T>& s, Size rows, Size N, Size first, Size last, const Place<T>& origin,
@@ -186,7 +214,9 @@ LW_INLINE void row_of_blocks(const Step<T>& s, Size rows, Size N, Size first, Si
         }
         Place<T> place = origin;
         place.column += block.first;
-        const auto& here = within(e, block, place);
+        const E here = e.within(block);
+        place.partial = here.store().C;
+        place.ldp = here.store().ldc;
         column_of_tiles(s, rows, block, next, ahead_k, place, here);
     }
 }
@@ -202,7 +232,7 @@ void multiply(const Product<T>& p, const E& e) {
         if (block.columns <= across_columns<T>) {
             --last_block;
             multiply_across(p.A, p.lda, p.packed + block.first * p.K, static_cast<Size>(block.lanes), p.K, p.first_row,
-                            p.last_row, block.first, block.columns, e);
+                            p.last_row, block.first, block.columns, e.within(block));
         }
     }
     if (p.first_block == last_block) return;
@@ -211,7 +241,7 @@ void multiply(const Product<T>& p, const E& e) {
         for (Size k = 0; k == 0 || k < p.K; k += term_block) {
             const Size terms = p.K - k < term_block ? p.K - k : term_block;
             row_of_blocks<T>({p.A + row * p.lda + k, p.lda, 1, p.packed, p.K, k, terms}, rows, p.N, p.first_block,
-                             last_block, {row, 0, p.C, p.ldc, k == 0, k + terms == p.K}, e);
+                             last_block, {row, 0, k == 0, k + terms == p.K}, e);
         }
     }
 }
@@ -276,7 +306,7 @@ void t_multiply(const TransposedProduct<T>& p, const E& e) {
                 Size a_k;
                 const T* const a = A.get(k, terms, row, now, a_k);
                 row_of_blocks<T>({a, 1, a_k, packed, term_block, 0, terms}, now, n, 0, block_count<T>(n),
-                                 {row, column, p.C, p.ldc, k == 0, k + terms == p.K}, e);
+                                 {row, column, k == 0, k + terms == p.K}, e);
             }
         }
     }
@@ -303,7 +333,7 @@ void t_multiply_packed(const PackedTransposedProduct<T>& p, const E& e) {
             Size a_k;
             const T* const a = A.get(k, terms, row, rows, a_k);
             row_of_blocks<T>({a, 1, a_k, p.packed, p.K, k, terms}, rows, p.N, p.first_block, last_block,
-                             {row, 0, p.C, p.ldc, k == 0, k + terms == p.K}, e);
+                             {row, 0, k == 0, k + terms == p.K}, e);
         }
     }
 }

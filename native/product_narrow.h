@@ -24,7 +24,7 @@ __attribute__((noinline)) void finish_turned(const T* buffer, int stride, int sk
             transpose<T>(z);
 #pragma GCC unroll 16
             for (int i = 0; i < w; ++i) {
-                if (r + i >= skip && r + i < rows) e(z[i], static_cast<Size>(r + i), static_cast<Size>(c), lanes);
+                if (r + i >= skip && r + i < rows) put<T>(e, z[i], static_cast<Size>(r + i), static_cast<Size>(c), lanes);
             }
         }
     }

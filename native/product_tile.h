@@ -74,9 +74,9 @@ LW_INLINE void accumulate(const Terms<T>& t, V (&sum)[R][C]) {
 template <class T>
 struct Place {
     Size row, column;
-    T* partial;  // element (0, 0) of the sums over earlier blocks of terms
-    Size ldp;
-    bool first, last;  // block of terms
+    bool first, last;      // block of terms
+    T* partial = nullptr;  // element (0, 0) of the sums over earlier blocks of terms
+    Size ldp = 0;
 };
 
 #define LW_INLINE_LAMBDA __attribute__((always_inline))
@@ -139,9 +139,25 @@ __attribute__((noinline)) void tile(const Terms<T>& t, const Place<T>& place, co
         });
         return;
     }
-    each_vector<R, C>(last, [&](int r, int c, auto lanes) LW_INLINE_LAMBDA {
-        e(z[r][c], static_cast<Size>(r), static_cast<Size>(c * w), lanes);
-    });
+    if (e.twice()) [[unlikely]] {
+        each_vector<R, C>(last, [&](int r, int c, auto lanes) LW_INLINE_LAMBDA {
+            e.template put<true>(z[r][c], static_cast<Size>(r), static_cast<Size>(c * w), lanes);
+        });
+    } else {
+        each_vector<R, C>(last, [&](int r, int c, auto lanes) LW_INLINE_LAMBDA {
+            e.template put<false>(z[r][c], static_cast<Size>(r), static_cast<Size>(c * w), lanes);
+        });
+    }
+}
+
+// One vector, where speed is lost already.
+template <class T, class E, class L>
+LW_INLINE void put(const E& e, Vector<T> z, Size r, Size c, L lanes) {
+    if (e.twice()) {
+        e.template put<true>(z, r, c, lanes);
+    } else {
+        e.template put<false>(z, r, c, lanes);
+    }
 }
 
 // Any tile, its sums written to a buffer whose rows are whole vectors.
@@ -189,7 +205,7 @@ __attribute__((noinline)) void finish(const T* buffer, int rows, int vectors, in
             Vector<T> z = load(buffer + r * vectors * width<T> + c);
             if (!p.first) z = load_lanes(partial + c, lanes) + z;
             if (p.last) {
-                e(z, static_cast<Size>(r), static_cast<Size>(c), lanes);
+                put<T>(e, z, static_cast<Size>(r), static_cast<Size>(c), lanes);
             } else {
                 store_lanes(partial + c, z, lanes);
             }

@@ -142,6 +142,15 @@ void Builder<T>::add(int i, bool written, Reach reach, bool may_be_packed) {
     accesses.push_back({static_cast<std::size_t>(instruction.operands[static_cast<std::size_t>(i)]), reach, written});
 }
 
+template <class T>
+void Builder<T>::add_if(bool present, int i, bool written, Reach reach, bool may_be_packed) {
+    if (present) {
+        add(i, written, reach, may_be_packed);
+    } else {
+        operands.push_back({});
+    }
+}
+
 // An operand that is written meets no other one, unless it is the same rows and columns and the kernel allows it.
 template <class T>
 void Builder<T>::check_aliases() const {

@@ -94,6 +94,8 @@ public:
     std::size_t number(std::size_t i, const char* what, std::size_t least, std::size_t limit = most) const;
     // Adds operand i, which a tile meets in this way. A packed one is refused, unless the kernel takes it tile by tile.
     void add(int i, bool written, Reach reach, bool may_be_packed = false);
+    // The same, or no operand.
+    void add_if(bool present, int i, bool written, Reach reach, bool may_be_packed = false);
     // Operand i is the matrix (K, N), packed.
     void want_packed(int i, std::size_t K, std::size_t N) const;
     void cost(double nanoseconds) { job_facts.nanoseconds += nanoseconds; }

@@ -32,7 +32,7 @@ struct OperandFacts {
     bool needed;
 };
 
-constexpr int most_named_operands = 5;
+constexpr int most_named_operands = 6;
 
 struct KernelFacts {
     const char* name;

@@ -22,21 +22,23 @@ bool run_product(const Step<T>& s, const Tile& t, Share<T>& share) {
     const Products<T>& products = share.kernels->products;
     const std::size_t groups = s.n[at_groups], N = columns_of(s, t);
     Product<T> p;
-    p.A = operand<const T>(s, 1, t, share);
-    p.packed = operand<const T>(s, 2, t, share);
+    p.A = operand<const T>(s, 2, t, share);
+    p.packed = operand<const T>(s, 3, t, share);
     p.K = s.n[at_K];
     p.N = N;
     p.first_row = 0;
     p.last_row = t.rows * groups;
     p.first_block = 0;
     p.last_block = products.block_count(N);
-    p.bias = operand<const T>(s, 3, t, share);
+    p.bias = operand<const T>(s, 4, t, share);
     p.epilogue = static_cast<Epilogue>(s.n[at_epilogue]);
     p.C = operand<T>(s, 0, t, share);
-    p.other = operand<const T>(s, 4, t, share);
-    p.lda = groups == 1 ? s.operands[1].stride : p.K;
+    p.other = operand<const T>(s, 5, t, share);
+    p.lda = groups == 1 ? s.operands[2].stride : p.K;
     p.ldc = groups == 1 ? s.operands[0].stride : N;
-    p.ldo = groups == 1 ? s.operands[4].stride : N;
+    p.ldo = groups == 1 ? s.operands[5].stride : N;
+    p.packed_C = in_blocks(s, 0, t, share);
+    p.twin = in_blocks(s, 1, t, share);
     products.multiply(p);
     return true;
 }
@@ -76,14 +78,8 @@ bool run_t_product_packed(const Step<T>& s, const Tile& t, Share<T>& share) {
     p.last_block = products.block_count(p.N);
     p.C = operand<T>(s, 0, t, share);
     p.ldc = s.operands[0].stride;
-    if (s.operands[0].packed) {
-        p.C = block_of<T>(s, 0, t, share, 0, products.block);
-        p.block_rows = s.operands[0].block_rows;
-        if (s.operands[1].base != no_base) {
-            p.claimed = block_of<T>(s, 1, t, share, 0, products.block);
-            p.claimed_rows = s.operands[1].block_rows;
-        }
-    }
+    p.packed_C = in_blocks(s, 0, t, share);
+    p.claimed = in_blocks(s, 1, t, share);
     p.workspace = share.workspace;
     products.t_multiply_packed(p);
     return true;
@@ -148,9 +144,21 @@ bool run_pack_transposed(const Step<T>& s, const Tile& t, Share<T>& share) {
 
 template <class T>
 bool run_column_reduce(const Step<T>& s, const Tile& t, Share<T>& share) {
-    share.kernels->rows.column_reduce(operand<const T>(s, 1, t, share), s.operands[1].stride, s.n[0],
-                                      columns_of(s, t), operand<T>(s, 0, t, share),
-                                      static_cast<Reduction>(s.n[1]));
+    const RowKernels<T>& rows = share.kernels->rows;
+    const auto op = static_cast<Reduction>(s.n[1]);
+    const std::size_t K = s.n[0], n = columns_of(s, t);
+    T* const out = operand<T>(s, 0, t, share);
+    if (!s.operands[1].packed) {
+        rows.column_reduce(operand<const T>(s, 1, t, share), s.operands[1].stride, K, n, out, op);
+        return true;
+    }
+    // D's rows are none of the tile's.
+    const Products<T>& products = share.kernels->products;
+    const T* const D = reinterpret_cast<const T*>(share.bases[s.operands[1].base] + s.operands[1].offset);
+    for (std::size_t c = 0; c < n; c += products.block) {
+        const std::size_t columns = n - c < products.block ? n - c : products.block;
+        rows.column_reduce(D + (t.column + c) * K, products.packed_size(1, columns), K, columns, out + c, op);
+    }
     return true;
 }
 
@@ -163,30 +171,25 @@ void build_product(Builder<T>& b) {
     const bool biased = epilogue == Epilogue::bias || epilogue == Epilogue::bias_relu;
     const bool sloped = !biased && epilogue != Epilogue::none;
     b.want(groups == 1 || !b.job.split_columns, "columns of several groups cannot be cut");
+    b.want(groups == 1 || (!b.value(0).packed && !b.has(1)), "the result of several groups cannot be packed");
     b.want_shape(0, b.job.rows, times(groups, N));
-    b.want_shape(1, b.job.rows, times(groups, K));
-    b.want_packed(2, K, N);
-    b.want(b.has(3) == biased, "its epilogue takes ", biased ? "a" : "no", " bias");
-    b.want(b.has(4) == sloped, "its epilogue takes ", sloped ? "an" : "no", " other operand");
-    if (biased) b.want_shape(3, 1, N);
-    if (sloped) b.want_shape(4, b.job.rows, times(groups, N));
-    for (const int i : {0, 1, 4}) {
+    b.want_shape(2, b.job.rows, times(groups, K));
+    b.want_packed(3, K, N);
+    b.want(b.has(4) == biased, "its epilogue takes ", biased ? "a" : "no", " bias");
+    b.want(b.has(5) == sloped, "its epilogue takes ", sloped ? "an" : "no", " other operand");
+    for (const int i : {0, 2, 5}) {
         if (groups > 1 && b.has(i)) b.want_dense(i);
     }
-    b.add(0, true, Reach::tile);
-    b.add(1, false, Reach::row);
-    b.add(2, false, Reach::packed_columns);
+    b.add(0, true, Reach::tile, true);
+    if (b.has(1)) b.want_packed(1, b.job.rows, N);
+    b.add_if(b.has(1), 1, true, Reach::tile, true);
+    b.add(2, false, Reach::row);
+    b.add(3, false, Reach::packed_columns);
     b.operands.back().column_step = K * sizeof(T);
-    if (biased) {
-        b.add(3, false, Reach::column);
-    } else {
-        b.operands.push_back({});
-    }
-    if (sloped) {
-        b.add(4, false, Reach::tile);
-    } else {
-        b.operands.push_back({});
-    }
+    if (biased) b.want_shape(4, 1, N);
+    b.add_if(biased, 4, false, Reach::column);
+    if (sloped) b.want_shape(5, b.job.rows, times(groups, N));
+    b.add_if(sloped, 5, false, Reach::tile);
     b.step.run = run_product<T>;
     b.step.columns = N;
     b.step.n[at_K] = K;
@@ -223,10 +226,8 @@ void build_t_product_packed(Builder<T>& b) {
     if (b.has(1)) {
         b.want_packed(1, b.job.rows, N);
         b.want(b.value(0).packed, "where something is claimed the result must be packed");
-        b.add(1, true, Reach::tile, true);
-    } else {
-        b.operands.push_back({});
     }
+    b.add_if(b.has(1), 1, true, Reach::tile, true);
     b.add(2, false, Reach::turned);
     b.add(3, false, Reach::packed_columns);
     b.operands.back().column_step = K * sizeof(T);
@@ -245,7 +246,7 @@ void build_column_reduce(Builder<T>& b) {
     b.want_shape(0, 1, N);
     b.want_shape(1, K, N);
     b.add(0, true, Reach::tile);
-    b.add(1, false, Reach::column);
+    b.add(1, false, b.value(1).packed ? Reach::packed_columns : Reach::column);
     b.step.run = run_column_reduce<T>;
     b.step.columns = N;
     b.step.n[0] = K;

@@ -89,6 +89,15 @@ inline E* block_of(const Step<T>& s, int i, const Tile& t, const Share<T>& share
     return reinterpret_cast<E*>(share.bases[o.base] + o.offset) + at;
 }
 
+// The tile's part of a packed operand, for products; nothing where the operand is absent or not packed.
+template <class T>
+inline InBlocks<T> in_blocks(const Step<T>& s, int i, const Tile& t, const Share<T>& share) {
+    const Operand& o = s.operands[i];
+    if (!o.packed) return {};
+    return {block_of<T>(s, i, {t.job, 0, t.rows, t.column, t.columns}, share, 0, 0), o.block_rows,
+            o.base == local_base ? 0 : t.row};
+}
+
 template <class T>
 inline std::size_t columns_of(const Step<T>& s, const Tile& t) {
     return t.columns == 0 ? s.columns : t.columns;

@@ -99,6 +99,35 @@ def test_product(dtype: str, isa: str, epilogue: str) -> None:
     near(got, expected, dtype, terms=2 * K, scale=30)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("epilogue", ["none", "bias_relu", "times_tanh_slope"])
+@pytest.mark.parametrize(("M", "K", "N"), [(37, 600, 150), (70, 5, 64), (20, 9, 3), (130, 20, 33)])
+def test_a_product_that_is_packed(dtype: str, isa: str, epilogue: str, M: int, K: int, N: int) -> None:
+    """Written in blocks instead of rows, or besides: what packing the rows gives, and the sums of its columns."""
+    A, B, bias, other = (random(i, *s, dtype=dtype) for i, s in enumerate([(M, K), (K, N), (1, N), (M, N)]))
+
+    def outcome(way: str) -> list[np.ndarray]:
+        p = Words(dtype, isa=isa)
+        a, b, t = p.bound(M, K), p.bound(1, N), p.bound(M, N)
+        left, packed, sums = p.packed(K, N), p.packed(M, N), p.bound(1, N, written=True)
+        state = pack_state(p, [(left, 0, B)])
+        extra = {"bias": b} if epilogue == "bias_relu" else {"other": t} if epilogue != "none" else {}
+        plain = p.bound(M, N, written=True) if way != "packed" else packed
+        twin = {"twin": packed} if way == "twin" else {}
+        code = [p.product(plain, a, left, K=K, N=N, epilogue=epilogue, **extra, **twin)]
+        if way == "rows":
+            code.append(p.instruction("pack", [packed, plain], [M, N]))
+        p.stage(p.job(M, N, code, "r"))
+        read = plain if way == "rows" else packed
+        p.stage(p.job(1, N, [p.instruction("column_reduce", [sums, read], [M, 0])], "c"))
+        *written, after = run(p, A, bias, other, state=state)
+        return [written[0], after, *written[1:]]
+
+    assert bits(outcome("packed")) == bits(outcome("rows")[:2])
+    assert bits(outcome("twin")) == bits(outcome("rows"))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_product_of_groups(dtype: str) -> None:
     rows, groups, K, N = 11, 5, 7, 70
@@ -173,7 +202,7 @@ def test_packing_in_parts_is_packing_at_once(dtype: str, isa: str, K: int, N: in
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("K", "M", "N"), [(5, 70, 150), (600, 7, 64), (3, 130, 33), (40, 200, 128), (2, 9, 5)])
 def test_a_matrix_that_lives_packed(dtype: str, isa: str, K: int, M: int, N: int) -> None:
-    """W ← W - s v · AᵀD with W, AᵀD and v's neighbours in blocks or in rows: the same bits, and Wᵀ packed from either."""
+    """An update of W by v ⊙ AᵀD, W and AᵀD in blocks or in rows: the same bits, and Wᵀ packed from either."""
     A, D, W, V = (random(i, *s, dtype=dtype) for i, s in enumerate([(K, M), (K, N), (M, N), (M, N)]))
     row, column = random(5, 1, N, dtype=dtype), random(6, M, 1, dtype=dtype)
 
@@ -594,20 +623,20 @@ def one(kernel: str, shapes, ints=(), options=(), job=(4, 6, ""), integer=(), dt
 @pytest.mark.parametrize(
     ("program", "message"),
     [
-        (one("product", [(4, 6), (4, 5), PACKED], [5, 6, 1, 0]), r"\(product\): 5 operands expected; got 3"),
-        (one("product", [(4, 6), (4, 5), PACKED, None, None], [5, 6, 1]), r"\(product\): 4 ints expected; got 3"),
-        (one("product", [(4, 6), (4, 5), None, None, None], [5, 6, 1, 0]), "packed is missing"),
-        (one("product", [(4, 6), (4, 7), PACKED, None, None], [5, 6, 1, 0]), "A must be 4 x 5; got 4 x 7"),
-        (one("product", [(4, 6), (3, 5), PACKED, None, None], [5, 6, 1, 0]), "A must be 4 x 5; got 3 x 5"),
-        (one("product", [(4, 6), (4, 5), (5, 6), None, None], [5, 6, 1, 0]), "a packed 5 x 6 matrix; got 5 x 6"),
-        (one("product", [(4, 6), (4, 5), PACKED, None, None], [5, 6, 1, 1]), "its epilogue takes a bias"),
-        (one("product", [(4, 6), (4, 5), PACKED, (1, 6), None], [5, 6, 1, 0]), "its epilogue takes no bias"),
-        (one("product", [(4, 6), (4, 5), PACKED, (6, 1), None], [5, 6, 1, 1]), "bias must be 1 x 6; got 6 x 1"),
-        (one("product", [(4, 6), (4, 5), PACKED, None, None], [5, 6, 1, 6]), "epilogue must be from 0 to 5; got 6"),
-        (one("product", [(4, 6), (4, 5), PACKED, None, None], [5, 6, 0, 0]), "groups must be from 1 to"),
-        (one("product", [(4, 6), (4, 5), PACKED, None, None], [-5, 6, 1, 0]), "K must be from 0 to"),
-        (one("product", [(4, 6), (4, 5), PACKED, None, None], [5, BIG, 1, 0]), "N must be from 0 to"),
-        (one("product", [(4, 6), (4, 5), PACKED, None, None], [5, 6, 1, 0], integer=(1,)), "A must be real"),
+        (one("product", [(4, 6), None, (4, 5), PACKED], [5, 6, 1, 0]), r"\(product\): 6 operands expected; got 4"),
+        (one("product", [(4, 6), None, (4, 5), PACKED, None, None], [5, 6, 1]), r"\(product\): 4 ints expected; got 3"),
+        (one("product", [(4, 6), None, (4, 5), None, None, None], [5, 6, 1, 0]), "packed is missing"),
+        (one("product", [(4, 6), None, (4, 7), PACKED, None, None], [5, 6, 1, 0]), "A must be 4 x 5; got 4 x 7"),
+        (one("product", [(4, 6), None, (3, 5), PACKED, None, None], [5, 6, 1, 0]), "A must be 4 x 5; got 3 x 5"),
+        (one("product", [(4, 6), None, (4, 5), (5, 6), None, None], [5, 6, 1, 0]), "a packed 5 x 6 matrix; got 5 x 6"),
+        (one("product", [(4, 6), None, (4, 5), PACKED, None, None], [5, 6, 1, 1]), "its epilogue takes a bias"),
+        (one("product", [(4, 6), None, (4, 5), PACKED, (1, 6), None], [5, 6, 1, 0]), "its epilogue takes no bias"),
+        (one("product", [(4, 6), None, (4, 5), PACKED, (6, 1), None], [5, 6, 1, 1]), "bias must be 1 x 6; got 6 x 1"),
+        (one("product", [(4, 6), None, (4, 5), PACKED, None, None], [5, 6, 1, 6]), "must be from 0 to 5; got 6"),
+        (one("product", [(4, 6), None, (4, 5), PACKED, None, None], [5, 6, 0, 0]), "groups must be from 1 to"),
+        (one("product", [(4, 6), None, (4, 5), PACKED, None, None], [-5, 6, 1, 0]), "K must be from 0 to"),
+        (one("product", [(4, 6), None, (4, 5), PACKED, None, None], [5, BIG, 1, 0]), "N must be from 0 to"),
+        (one("product", [(4, 6), None, (4, 5), PACKED, None, None], [5, 6, 1, 0], integer=(2,)), "A must be real"),
         (one("t_product", [(4, 6), (7, 4), (8, 6)], [7]), "D must be 7 x 6; got 8 x 6"),
         (one("t_product", [(4, 6), (7, 5), (7, 6)], [7]), "A must be 7 x 4; got 7 x 5"),
         (one("column_reduce", [(1, 6), (7, 6)], [7, 3], job=(1, 6, "")), "the reduction must be from 0 to 2; got 3"),

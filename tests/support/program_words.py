@@ -112,8 +112,11 @@ class Words:
         operands = [-1 if v is None else v for v in operands]
         return [index, len(operands), *operands, len(ints), *[int(i) for i in ints], len(options), first]
 
-    def product(self, out, A, packed, *, K, N, bias=None, other=None, groups=1, epilogue="none") -> list[int]:
-        return self.instruction("product", [out, A, packed, bias, other], [K, N, groups, EPILOGUES.index(epilogue)])
+    def product(
+        self, out, A, packed, *, K, N, bias=None, other=None, twin=None, groups=1, epilogue="none"
+    ) -> list[int]:
+        operands = [out, twin, A, packed, bias, other]
+        return self.instruction("product", operands, [K, N, groups, EPILOGUES.index(epilogue)])
 
     def map(self, outs, ins, ops, *, registers=None, results=None) -> list[int]:
         """`ins` are (value, mode); `ops` are (name, out, *operands) or (name, out, *operands, options)."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from layerwise.compile.normal import COLUMN_VECTOR, FULL, ROW_VECTOR, SCALAR, broadcast_mode
 from layerwise.compile.program import Instruction, MapCode, MapStep
-from layerwise.compile.select import Item, Key, Selection, base, no_native_form
+from layerwise.compile.select import Item, Key, Pack, Selection, base, no_native_form
 from layerwise.graph.node import Node
 
 if TYPE_CHECKING:
@@ -68,10 +68,10 @@ def _chain(places: Places, group: list[Item]) -> Instruction:
             value = places.operand(x, _seen(item.frame, mode))
             operands[item].append(inputs.setdefault((value, mode), len(inputs)))
     steps, register, count = _allocate(group, operands, len(inputs), places)
-    stored = [item for item in group if places.is_stored(item.outputs[0])]
-    outputs = [places.operand(item.outputs[0], item.frame) for item in stored]
+    stored = [(item, key) for item in group for key in item.outputs if places.is_stored(key)]
+    outputs = [places.operand(key, item.frame if isinstance(key, Node) else None) for item, key in stored]
     code = MapCode(
-        tuple(mode for _, mode in inputs), tuple(register[item.outputs[0]] for item in stored), count, tuple(steps)
+        tuple(mode for _, mode in inputs), tuple(register[item.outputs[0]] for item, _ in stored), count, tuple(steps)
     )
     return Instruction("map", (*outputs, *(value for value, _ in inputs)), code=code)
 
@@ -86,6 +86,7 @@ def _allocate(
 ) -> tuple[list[MapStep], dict[Key, int], int]:
     """Registers for the results of a chain; one that nothing reads any more is taken again."""
     last = {key: at for at, item in enumerate(group) for key in operands[item] if not isinstance(key, int)}
+    kept = {item.outputs[0] for item in group if any(map(places.is_stored, item.outputs))}
     register: dict[Key, int] = {}
     free: list[int] = []
     count = n_inputs
@@ -93,13 +94,13 @@ def _allocate(
     for at, item in enumerate(group):
         read = tuple(x if isinstance(x, int) else register[x] for x in operands[item])
         key, node = item.outputs[0], _single(item)
-        if places.is_stored(key) or not free:
+        if key in kept or not free:
             register[key], count = count, count + 1
         else:
             register[key] = free.pop()
         steps.append(MapStep(str(node.op.kernel), register[key], read, _options(node)))
         ended = dict.fromkeys(x for x in operands[item] if not isinstance(x, int) and last[x] == at)
-        free += [register[x] for x in ended if not places.is_stored(x)]
+        free += [register[x] for x in ended if x not in kept]
     return steps, register, count
 
 
@@ -127,14 +128,11 @@ def _product(places: Places, item: Item) -> list[Instruction]:
     epilogue = item.numbers[3]
     bias = places.operand(others[0], (1, item.numbers[1])) if epilogue in (1, 2) else None
     other = places.operand(others[0], item.frame) if epilogue > 2 else None
-    values = (
-        places.operand(node, item.frame),
-        places.operand(a, places.selection.matrix(a, True)),
-        places.operand(item.reads[1]),
-        bias,
-        other,
-    )
-    return [Instruction("product", values, item.numbers)]
+    out = [places.operand(node, item.frame)] if places.is_stored(node) else []
+    out += [places.operand(twin) for twin in item.outputs[1:]]
+    out += [None] * (2 - len(out))
+    A = places.operand(a, places.selection.matrix(a, True))
+    return [Instruction("product", (*out, A, places.operand(item.reads[1]), bias, other), item.numbers)]
 
 
 def _t_product(places: Places, item: Item) -> list[Instruction]:
@@ -151,7 +149,8 @@ def _t_product_packed(places: Places, item: Item) -> list[Instruction]:
 
 def _column_reduce(places: Places, item: Item) -> list[Instruction]:
     (x,) = item.sources
-    D = places.operand(x, (item.numbers[0], item.frame[1]))
+    packed = isinstance(item.reads[0], Pack)
+    D = places.operand(item.reads[0]) if packed else places.operand(x, (item.numbers[0], item.frame[1]))
     return [Instruction("column_reduce", (places.operand(_single(item), item.frame), D), item.numbers)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 KERNELS: dict[str, int] = {
     "gather": 1,
-    "product": 1,
+    "product": 2,
     "t_product": 1,
     "column_reduce": 1,
     "map": 1,

@@ -38,7 +38,9 @@ _CUT_FLAGS = {
     "contract": 0,
 }
 """How the tiles of a job may be cut, by its kernels; by rows where one is not named."""
-_KEEPS_STRIDE = frozenset(("product", "t_product", "t_product_packed", "pack", "map", "column_reduce", "softmax", "softmax_cross_entropy"))
+_KEEPS_STRIDE = frozenset(
+    ("product", "t_product", "t_product_packed", "pack", "map", "column_reduce", "softmax", "softmax_cross_entropy")
+)
 
 
 @dataclass(frozen=True)
@@ -125,12 +127,7 @@ def lower(
         if node in present
     ]
     selection.items[:0] = gathers
-    kept = {
-        key
-        for item in selection.items
-        for key in item.outputs
-        if isinstance(key, Pack) and key.node in live
-    }
+    kept = {key for item in selection.items for key in item.outputs if isinstance(key, Pack) and key.node in live}
     schedule = Schedule(selection, new, kept, set(map(base, wanted)))
     for node in stores:
         packed = _lives_packed(node, selection, schedule, target)
@@ -287,10 +284,11 @@ class _Lowering:
 
     def _is_packed_in_tile(self, job: Work, item: Item, readers: list[Item]) -> bool:
         """Whether a gradient lies in blocks until the tile's weights, which do, have been changed by it."""
-        if item.kernel != "t_product_packed" or any(r.kernel != "map" or self._schedule.of[r] is not job for r in readers):
+        if item.kernel != "t_product_packed" or any(
+            r.kernel != "map" or self._schedule.of[r] is not job for r in readers
+        ):
             return False
-        stored = (self._schedule.in_place.get(key) for i in job.items for key in i.outputs if isinstance(key, Node))
-        return any(node is not None and self._state.places[node].packed for node in stored)
+        return any(self._state.places[node].packed for node in self._stored_by(job))
 
     def _stride(self, key: Key, item: Item, columns: int, readers: list[Item]) -> int:
         """Rows a multiple of a page apart would fall into the same few sets of the cache."""
@@ -337,13 +335,18 @@ class _Lowering:
         return number
 
     def claimed(self, item: Item) -> int | None:
-        """The packed weights that are changed by a gradient in blocks: a thread takes them from the others meanwhile."""
+        """Packed weights that the tile of a gradient changes, and that other threads have read."""
         if not self._where[item.outputs[0]].packed:
             return None
-        stored = (self._schedule.in_place.get(k) for i in self._schedule.of[item].items for k in i.outputs)  # type: ignore[arg-type]
-        read = (node for node in stored if node is not None and Pack(node, False) in self._schedule.readers)
-        node = next((node for node in read if self._state.places[node].packed), None)
+        stored = self._stored_by(self._schedule.of[item])
+        read = (n for n in stored if self._state.places[n].packed and Pack(n, False) in self._schedule.readers)
+        node = next(read, None)
         return None if node is None else self.operand(node)
+
+    def _stored_by(self, job: Work) -> list[Node]:
+        """What outlives the run and is changed by a job."""
+        keys = [key for item in job.items for key in item.outputs if isinstance(key, Node)]
+        return [self._schedule.in_place[key] for key in keys if key in self._schedule.in_place]
 
     def is_stored(self, key: Key) -> bool:
         """Whether the value has memory; else it lives in a register of its chain."""

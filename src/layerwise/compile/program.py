@@ -207,7 +207,7 @@ class Program:
         n_out = KERNELS[instruction.kernel]
         if instruction.code is not None:
             n_out = len(instruction.code.results)
-        out = ", ".join(self._name(v) for v in instruction.values[:n_out])
+        out = ", ".join(self._name(v) for v in instruction.values[:n_out] if v is not None)
         reads = ", ".join(self._name(v) for v in instruction.values[n_out:])
         numbers = f"; {' '.join(map(str, instruction.numbers))}" if instruction.numbers else ""
         text = f"{out} = {instruction.kernel}({reads}{numbers})"

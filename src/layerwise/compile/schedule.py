@@ -76,6 +76,9 @@ class Schedule:
         self.last_level = max((job.level for job in self.jobs), default=-1)
 
     def _place(self, item: Item) -> None:
+        if self._is_twin(item):
+            self._add_twin(item)
+            return
         writers = [self.writer[key] for key in item.reads if key in self.writer]
         level = max((w.level for w in writers), default=-1)
         if item.row:
@@ -95,6 +98,18 @@ class Schedule:
             self.writer[key] = item
         for key in dict.fromkeys(item.reads):
             self.readers.setdefault(key, []).append(item)
+
+    def _is_twin(self, item: Item) -> bool:
+        """Whether a packed copy can be written, panel by panel, by whoever writes what it is a copy of."""
+        writer = self.writer.get(item.reads[0]) if item.reads else None
+        if item.kernel != "pack" or not item.row or writer is None or not writer.row or writer.frame != item.frame:
+            return False
+        return writer.kernel == "map" or (writer.kernel == "product" and writer.numbers[2] == 1)
+
+    def _add_twin(self, item: Item) -> None:
+        writer = self.writer[item.reads[0]]
+        writer.outputs += item.outputs
+        self.writer.update(dict.fromkeys(item.outputs, writer))
 
     def _new(self, level: int, row: bool, frame: tuple[int, int]) -> Work:
         self.jobs.append(Work(level, row, frame))

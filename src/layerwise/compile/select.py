@@ -15,7 +15,6 @@ from layerwise.graph.order import order
 from layerwise.graph.shapes import resolve
 from layerwise.types import Dim
 
-
 _MUCH_WORK = 1 << 20
 """Multiplications of an AᵀD whose tiles would each pack D for themselves."""
 
@@ -95,6 +94,9 @@ class Selection:
         for node in self._nodes:
             if node not in self._absorbed and node.op.name != "reshape":
                 self._select(node)
+        for item in self.items:
+            if item.kernel == "column_reduce":
+                self._read_packed(item)
         self.items = _needed(_in_order(self.items), {base(node) for node in outputs})
 
     def concrete(self, node: Node) -> tuple[int, ...]:
@@ -237,6 +239,13 @@ class Selection:
         item.numbers = (K, N, groups, EPILOGUES.index(epilogue))
         item.sources = (a, *(x for x in (bias, other) if x is not None))
         self.items.append(item)
+
+    def _read_packed(self, item: Item) -> None:
+        """Sums of columns read D where AᵀD does, so that it is needed only once."""
+        (D,) = item.sources
+        pack = Pack(base(D), False)
+        if pack in self._packed and D is base(D) and self.is_row(D) and D.ndim == 2:
+            item.reads = (pack,)
 
     def _add_reduction(self, node: Node) -> None:
         (x,) = node.inputs
