@@ -53,6 +53,8 @@ struct Loaded {
     std::vector<std::size_t> first_operand;  // of each instruction; one more at the end
     bool indexed = false;                    // an instruction may meet a bad index
     std::vector<JobFacts> job_facts;
+    std::size_t first_change = 0;  // the first stage that writes to the state
+    bool results_first = true;     // all bound arrays are written before, or in that stage by jobs that leave the state
     std::vector<BoundArray> bound;
 
     // For `threads` threads:

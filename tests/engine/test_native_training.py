@@ -238,3 +238,33 @@ def test_no_memory_is_lost():
     for _ in range(300):
         lw.train(net, X, Y, epochs=2, batch_size=16)
     assert resident() - before < 8e6
+
+
+PEAK_OF_A_FIT = """
+import resource, sys, numpy as np, layerwise as lw
+
+net = lw.Network([1536, 1536, 1536, 10], output="softmax")
+rng = np.random.default_rng(0)
+X, Y = rng.normal(size=(64, 1536)).astype("float32"), rng.integers(0, 10, 64)
+start = {name: rng.standard_normal(shape, "float32") for name, shape in net.parameter_shapes.items()}
+for W in start.values():
+    W *= 0.02
+weights = sum(W.nbytes for W in start.values())
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+small = lw.Network([3, 3])
+lw.train(small, np.ones((4, 3)), np.ones((4, 3)))  # threads and what is made once
+before = peak()
+lw.train(net, X, Y, params=start, optimizer=lw.SGD(1e-3), batch_size=16, epochs=int(sys.argv[1]))
+print((peak() - before) / weights)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource module there")
+@pytest.mark.parametrize(("epochs", "copies"), [(1, 10.0), (35, 11.0)])
+def test_the_memory_of_a_fit(epochs, copies):
+    """Its peak in copies of the weights: the state, with what is packed of them; one of the state; what is returned.
+
+    In the longer fit the copy of the state is renewed, and one of the best weights is kept.
+    """
+    run = subprocess.run([sys.executable, "-c", PEAK_OF_A_FIT, str(epochs)], capture_output=True, text=True, check=True)
+    assert float(run.stdout) < copies

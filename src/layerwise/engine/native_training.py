@@ -130,7 +130,9 @@ class NativeTraining:
         begun = outcome.seconds[-1] if outcome.seconds else 0.0
         scalars = self._scalars(epochs * self._data.steps)
         try:
-            status = self._trainer.run(first_epoch, epochs, scalars, costs, seconds, limit=limit, keep_best=True)
+            status = self._trainer.run(
+                first_epoch, epochs, scalars, costs, seconds, limit=limit, keep_best=limit < math.inf
+            )
             outcome.stopped = _STATUS[status]
         except KeyboardInterrupt:
             outcome.stopped = "interrupted"
@@ -138,7 +140,7 @@ class NativeTraining:
         outcome.costs += costs[:done].tolist()
         outcome.seconds += (begun + seconds[:done]).tolist()
         if outcome.stopped == "cost":
-            outcome.cost = next(float(c) for c in self._costs if not np.isfinite(c))
+            outcome.cost = self._trainer.cost
 
     def _scalars(self, steps: int) -> Array:
         """One row for each of the next steps; one for all where none of them changes."""
@@ -158,8 +160,7 @@ class NativeTraining:
         self._pack()
 
     def step_back(self) -> None:
-        self._trainer.load_trusted()
-        self._pack()
+        self._trainer.step_back()
 
     def cost_of(self, rows: Array | slice) -> float:
         feeds: dict[Node, Any] = dict(self._views)

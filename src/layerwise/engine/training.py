@@ -155,7 +155,10 @@ class Training(Protocol):
         ...
 
     def restore_best(self) -> None:
-        """Go back to the values after the epoch of the lowest cost; the start, where no epoch cost less."""
+        """Go back to the values after the epoch of the lowest cost; the start, where no epoch cost less.
+
+        An engine keeps them only in runs with a limit.
+        """
         ...
 
     def cost_of(self, rows: Array | slice) -> float:
