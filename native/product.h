@@ -75,6 +75,7 @@ struct PackedTransposedProduct {
     T* C;
     std::size_t ldc;
     T* workspace;  // `t_workspace` elements
+    std::size_t block_rows = 0;  // not 0: C is packed, each block of so many rows, and ldc not used
 };
 
 template <class T>

@@ -30,7 +30,7 @@ void t_multiply_with(const TransposedProduct<T>& p) {
 
 template <class T>
 void t_multiply_packed_with(const PackedTransposedProduct<T>& p) {
-    t_multiply_packed(p, Store<T>{p.C, p.ldc});
+    t_multiply_packed(p, Store<T>{p.C, p.ldc, p.block_rows});
 }
 
 // As many independent sums as a tile has.

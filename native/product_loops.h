@@ -31,7 +31,13 @@ template <class T>
 struct Store {
     T* C;
     Size ldc;
+    Size block_rows = 0;  // not 0: C is packed
     LW_INLINE Store at(Size row, Size column) const { return {C + row * ldc + column, ldc}; }
+    // The same where only this block is written.
+    LW_INLINE Store within(const Block& block) const {
+        if (block_rows == 0) return *this;
+        return {C + block.first * block_rows - block.first, static_cast<Size>(block.lanes)};
+    }
     LW_INLINE void fetch(Size, Size) const {}
     template <class L>
     LW_INLINE void operator()(Vector<T> z, Size r, Size c, L lanes) const {
@@ -136,6 +142,19 @@ LW_INLINE void column_of_tiles(const Step<T>& s, Size rows, const Block& block, 
     }
 }
 
+// Where a block of C lies.
+template <class T, class E>
+LW_INLINE const E& within(const E& e, const Block&, Place<T>&) {
+    return e;
+}
+template <class T>
+LW_INLINE Store<T> within(const Store<T>& e, const Block& block, Place<T>& place) {
+    const Store<T> here = e.within(block);
+    place.partial = here.C;
+    place.ldp = here.ldc;
+    return here;
+}
+
 // `rows` rows of the blocks [first, last) of N columns; place: where row 0 of A and column 0 of B stand in C.
 template <class T, class E>
 LW_INLINE void row_of_blocks(const Step<T>& s, Size rows, Size N, Size first, Size last, const Place<T>& origin,
@@ -151,7 +170,8 @@ LW_INLINE void row_of_blocks(const Step<T>& s, Size rows, Size N, Size first, Si
         }
         Place<T> place = origin;
         place.column += block.first;
-        column_of_tiles(s, rows, block, next, ahead_k, place, e);
+        const auto& here = within(e, block, place);
+        column_of_tiles(s, rows, block, next, ahead_k, place, here);
     }
 }
 
@@ -256,7 +276,7 @@ void t_multiply_packed(const PackedTransposedProduct<T>& p, const E& e) {
         --last_block;
         t_multiply_turned(p.A, p.lda, p.first_row, p.last_row, p.packed + last.first * p.K,
                           static_cast<Size>(last.lanes), p.K, last.first, static_cast<Size>(last.columns), p.workspace,
-                          e);
+                          e.within(last));
     }
     if (p.first_block == last_block) return;
     const CopiedColumns<T> A(p.A, p.lda, (last_block - p.first_block) * block_width<T>, p.workspace);

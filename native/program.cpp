@@ -39,11 +39,18 @@ void run_stage(Loaded<T>& p, const StageTiles& stage, Jobs jobs = Jobs::all) {
         }
         return;
     }
-    std::atomic<std::size_t> next{stage.first};
+    const std::size_t* const range = p.ranges.data() + stage.first_range;
+    const auto shares = static_cast<std::size_t>(stage.threads);
+    for (std::size_t s = 0; s < shares; ++s) p.next[s].tile.store(range[s], std::memory_order_relaxed);
     Pool::run(stage.threads, [&](int index, int) {
-        Share<T>& share = p.shares[static_cast<std::size_t>(index)];
-        for (std::size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < stage.last;) {
-            if (!left_out(p.tiles[i])) run_tile(p, p.tiles[i], share);
+        const auto own = static_cast<std::size_t>(index);
+        Share<T>& share = p.shares[own];
+        for (std::size_t k = 0; k < shares; ++k) {
+            // Then what others have not begun.
+            const std::size_t s = own + k < shares ? own + k : own + k - shares;
+            for (std::size_t i; (i = p.next[s].tile.fetch_add(1, std::memory_order_relaxed)) < range[s + 1];) {
+                if (!left_out(p.tiles[i])) run_tile(p, p.tiles[i], share);
+            }
         }
     });
 }

@@ -69,21 +69,29 @@ std::size_t Builder<T>::number(std::size_t i, const char* what, std::size_t leas
 
 template <class T>
 void Builder<T>::want_packed(int i, std::size_t K, std::size_t N) const {
-    // The largest block is far less than this.
-    const bool sane = times(times(K, N + 4096), sizeof(T)) < most;
-    const std::size_t size = sane ? kernels.products.packed_size(K, N) : most;
     const Value& v = value(i);
-    want_dense(i);
-    want(sane && v.extent() >= size, name(i), " must have the ", size, " elements of a packed ", K, " x ", N,
-         " matrix; got ", v.extent());
+    want(v.packed && v.rows == K && v.columns == N, name(i), " must be a packed ", K, " x ", N, " matrix; got ",
+         v.packed ? "a packed " : "", v.rows, " x ", v.columns);
+}
+
+// How many elements a packed value needs, in a row of a tile where it is local.
+template <class T>
+std::size_t Builder<T>::packed_elements(const Value& v) const {
+    const std::size_t rows = v.space == Space::local ? 1 : v.rows;
+    // The largest block is far less than this.
+    const bool sane = times(times(rows, v.columns + 4096), sizeof(T)) < most;
+    return sane ? kernels.products.packed_size(rows, v.columns) : most;
 }
 
 template <class T>
-void Builder<T>::add(int i, bool written, Reach reach) {
+void Builder<T>::add(int i, bool written, Reach reach, bool may_be_packed) {
     const Value& v = value(i);
     const bool by_rows = reach == Reach::tile || reach == Reach::row;
     const bool by_columns = reach == Reach::tile || reach == Reach::column;
     const bool packed = reach == Reach::packed_columns || reach == Reach::packed_rows;
+    want(!v.packed || packed || (may_be_packed && reach == Reach::tile), name(i), " must not be packed");
+    want(!v.packed || v.empty() || v.stride >= packed_elements(v), name(i), " must have the ", packed_elements(v),
+         " elements of a packed ", v.rows, " x ", v.columns, " matrix; got ", v.stride);
     want(!by_rows || v.rows == job.rows, name(i), " must have the job's ", job.rows, " rows; got ", v.rows);
     want(!by_columns || !job.split_columns || v.columns == job.columns, name(i), " must have the job's ", job.columns,
          " columns; got ", v.columns);
@@ -95,6 +103,8 @@ void Builder<T>::add(int i, bool written, Reach reach) {
     o.value = static_cast<std::uint32_t>(instruction.operands[static_cast<std::size_t>(i)]);
     o.offset = v.offset;
     o.stride = v.stride;
+    o.packed = v.packed;
+    o.block_rows = v.rows;
     switch (v.space) {
         case Space::bound:
             o.base = first_bound_base + static_cast<std::uint32_t>(v.offset);
@@ -149,7 +159,7 @@ void Builder<T>::check_aliases() const {
             if (!overlap(a, b)) continue;
             const bool same = accesses[j].reach == accesses[i].reach && a.offset == b.offset && a.rows == b.rows &&
                               a.columns == b.columns && (a.stride == b.stride || a.rows <= 1) &&
-                              a.integer == b.integer;
+                              a.integer == b.integer && a.packed == b.packed;
             want(same && !accesses[j].written && in_place(i, j), "operand ", i,
                  " is written and meets the memory of operand ", j);
         }

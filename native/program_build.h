@@ -93,9 +93,9 @@ public:
     void want_shape(int i, std::size_t rows, std::size_t columns) const;
     void want_dense(int i) const;
     std::size_t number(std::size_t i, const char* what, std::size_t least, std::size_t limit = most) const;
-    // Adds operand i, which a tile meets in this way.
-    void add(int i, bool written, Reach reach);
-    // A packed operand of a matrix (K, N): at least packed_size(K, N) elements.
+    // Adds operand i, which a tile meets in this way. A packed one is refused, unless the kernel takes it tile by tile.
+    void add(int i, bool written, Reach reach, bool may_be_packed = false);
+    // Operand i is the matrix (K, N), packed.
     void want_packed(int i, std::size_t K, std::size_t N) const;
     void cost(double nanoseconds) { job_facts.nanoseconds += nanoseconds; }
     double elements(int i) const { return static_cast<double>(value(i).rows) * static_cast<double>(value(i).columns); }
@@ -111,6 +111,7 @@ public:
 
 private:
     void check_operands();
+    std::size_t packed_elements(const Value& v) const;
     void check_aliases() const;
 };
 

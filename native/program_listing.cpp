@@ -54,7 +54,7 @@ const char* const space_names[] = {"bound arrays", "state", "arena", "local memo
 
 void check_inside(const Listing& listing, const Value& v, const std::string& name) {
     const Place place;
-    want(v.rows <= 1 || v.stride >= v.columns, place, name, ": stride ", v.stride, " is less than its ", v.columns,
+    want(v.rows <= 1 || v.packed || v.stride >= v.columns, place, name, ": stride ", v.stride, " is less than its ", v.columns,
          " columns");
     // Also where there are no columns: rows are counted one stride after another.
     want(times(times(v.rows, v.stride), v.element) <= most && times(times(v.rows, v.columns), v.element) <= most, place,
@@ -83,7 +83,9 @@ void check_inside(const Listing& listing, const Value& v, const std::string& nam
 
 Value read_value(Reader& in, const Listing& listing) {
     Value v{};
-    v.integer = in.size("the kind of a value", 1) == 1;
+    const std::size_t kind = in.size("the kind of a value", 2);
+    v.integer = kind == 1;
+    v.packed = kind == 2;
     v.space = static_cast<Space>(in.size("the space of a value", 4));
     v.offset = in.size("the offset of a value");
     v.rows = in.size("the rows of a value");

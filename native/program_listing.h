@@ -28,15 +28,16 @@ enum class Space : std::uint8_t { bound, state, arena, local, scalar };
 struct Value {
     Space space;
     bool integer, written;
+    bool packed;  // in blocks of columns, as product.h says; `stride` is then its elements in all, or those of a local row
     std::size_t offset, rows, columns, stride;
     std::size_t element;  // bytes of an element
 
     // Elements from the first to the last, those between the rows included.
     std::size_t extent() const {
         if (rows == 0 || columns == 0) return 0;
-        return times(rows - 1, stride) + columns;
+        return packed ? stride : times(rows - 1, stride) + columns;
     }
-    bool dense() const { return rows <= 1 || stride == columns; }
+    bool dense() const { return !packed && (rows <= 1 || stride == columns); }
     bool empty() const { return rows == 0 || columns == 0; }
 };
 

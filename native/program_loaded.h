@@ -32,9 +32,17 @@ struct Cut {
     std::size_t rows, columns;
 };
 
+// The tiles of a stage. Each share begins with its own, which are the same ones in each run: what they wrote is still in
+// its cache.
 struct StageTiles {
     int threads;
     std::size_t first, last;  // tiles
+    std::size_t first_range;  // where those of each share begin, and where the last ones end
+};
+
+// The tiles of a share that have been begun, by whichever thread.
+struct alignas(64) Next {
+    std::atomic<std::size_t> tile;
 };
 
 template <class T>
@@ -61,6 +69,8 @@ struct Loaded {
     int threads = 0;
     Cut forced{};  // by tests
     std::vector<StageTiles> stages;
+    std::vector<std::size_t> ranges;
+    std::vector<Next> next;
     std::vector<Tile> tiles;
     std::vector<Share<T>> shares;
     std::vector<T> scalars;

@@ -17,6 +17,28 @@ bool run_map(const Step<T>& s, const Tile& t, Share<T>& share) {
     return true;
 }
 
+// Some operands are packed: block by block, the others' columns beside.
+template <class T>
+bool run_map_of_blocks(const Step<T>& s, const Tile& t, Share<T>& share) {
+    MapInput<T> inputs[map_registers];
+    MapOutput<T> outputs[map_registers];
+    const int n_out = static_cast<int>(s.n[0]), n_in = static_cast<int>(s.n[1]);
+    const Products<T>& products = share.kernels->products;
+    const std::size_t n = columns_of(s, t), block = products.block;
+    for (std::size_t c = 0; c < n; c += block) {
+        const std::size_t columns = n - c < block ? n - c : block, lanes = products.packed_size(1, columns);
+        const auto stride = [&](int i) { return s.operands[i].packed ? lanes : s.operands[i].stride; };
+        const auto data = [&](int i, bool by_columns) {
+            if (s.operands[i].packed) return block_of<T>(s, i, t, share, c, lanes);
+            return operand<T>(s, i, t, share) + (by_columns ? c : 0);
+        };
+        for (int i = 0; i < n_out; ++i) outputs[i] = {data(i, true), stride(i)};
+        for (int i = 0; i < n_in; ++i) inputs[i] = {data(n_out + i, s.n[2] >> i & 1), stride(n_out + i)};
+        share.kernels->maps.run_prepared(s.table, inputs, outputs, t.rows, columns);
+    }
+    return true;
+}
+
 // Nanoseconds for each element: the exponential and its kin, or anything else.
 template <class T>
 double op_time(int kernel) {
@@ -113,17 +135,20 @@ void build_map(Builder<T>& b) {
     for (int i = 0; i < all; ++i) b.want(b.has(i) && !b.value(i).integer, b.name(i), " must be real");
     const std::size_t rows = b.job.rows, columns = b.value(0).columns;
     double bytes = 0, work = 0;
+    bool some_packed = false;
     for (int i = 0; i < all; ++i) {
         const MapMode mode = i < outputs ? MapMode::full : map.modes[static_cast<std::size_t>(i - outputs)];
         const bool by_rows = mode == MapMode::full || mode == MapMode::column_vector;
         const bool by_columns = mode == MapMode::full || mode == MapMode::row_vector;
         b.want_shape(i, by_rows ? rows : 1, by_columns ? columns : 1);
         constexpr Reach reaches[] = {Reach::tile, Reach::column, Reach::row, Reach::whole};
-        b.add(i, i < outputs, reaches[static_cast<int>(mode)]);
+        b.add(i, i < outputs, reaches[static_cast<int>(mode)], true);
+        some_packed |= b.value(i).packed;
+        if (by_columns && i >= outputs) b.step.n[2] |= std::size_t{1} << (i - outputs);
         bytes += b.elements(i) * sizeof(T);
     }
     for (const MapOp& op : map.ops) work += op_time<T>(op.kernel);
-    b.step.run = run_map<T>;
+    b.step.run = some_packed ? run_map_of_blocks<T> : run_map<T>;
     b.step.columns = columns;
     map.prepared.reset(new std::byte[b.kernels.maps.prepared_size(map.code)]);
     b.kernels.maps.prepare(map.code, map.prepared.get());

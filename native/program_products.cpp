@@ -60,7 +60,7 @@ bool run_t_product(const Step<T>& s, const Tile& t, Share<T>& share) {
     return true;
 }
 
-// D has been packed, rows as they came to be known.
+// D has been packed, rows as they came to be known. The result may be packed too.
 template <class T>
 bool run_t_product_packed(const Step<T>& s, const Tile& t, Share<T>& share) {
     const Products<T>& products = share.kernels->products;
@@ -76,6 +76,10 @@ bool run_t_product_packed(const Step<T>& s, const Tile& t, Share<T>& share) {
     p.last_block = products.block_count(p.N);
     p.C = operand<T>(s, 0, t, share);
     p.ldc = s.operands[0].stride;
+    if (s.operands[0].packed) {
+        p.C = block_of<T>(s, 0, t, share, 0, products.block);
+        p.block_rows = s.operands[0].block_rows;
+    }
     p.workspace = share.workspace;
     products.t_multiply_packed(p);
     return true;
@@ -102,21 +106,38 @@ bool run_pack(const Step<T>& s, const Tile& t, Share<T>& share) {
     return true;
 }
 
-// Rows of S are columns of Sᵀ, in whole blocks; its columns are rows, and some of them are packed block by block.
+// Columns [first, first + n) of S (rows, K), which are rows of Sᵀ, to their places in each block of Sᵀ.
+template <class T>
+void pack_some_transposed(const Products<T>& products, const T* S, std::size_t lds, std::size_t rows, std::size_t first,
+                          std::size_t n, std::size_t K, T* packed) {
+    const std::size_t block = products.block;
+    for (std::size_t r = 0; r < rows; r += block) {
+        const std::size_t columns = rows - r < block ? rows - r : block;
+        const std::size_t lanes = products.packed_size(1, columns);
+        products.pack_transposed(S + r * lds, lds, n, columns, 0, 1, packed + r * K + first * lanes);
+    }
+}
+
+// Rows of S are columns of Sᵀ, in whole blocks.
 template <class T>
 bool run_pack_transposed(const Step<T>& s, const Tile& t, Share<T>& share) {
     const Products<T>& products = share.kernels->products;
     T* const packed = operand<T>(s, 0, t, share);
-    const T* const S = operand<const T>(s, 1, t, share);
-    const std::size_t K = s.n[at_K], lds = s.operands[1].stride, block = products.block, n = columns_of(s, t);
-    if (n == K) {
-        products.pack_transposed(S, lds, K, t.rows, 0, products.block_count(t.rows), packed);
+    const std::size_t K = s.n[at_K], block = products.block, n = columns_of(s, t);
+    if (s.operands[1].packed) {
+        for (std::size_t c = 0; c < n; c += block) {
+            const std::size_t columns = n - c < block ? n - c : block, lanes = products.packed_size(1, columns);
+            const T* const S = block_of<const T>(s, 1, t, share, c, lanes);
+            pack_some_transposed(products, S, lanes, t.rows, t.column + c, columns, K, packed);
+        }
         return true;
     }
-    for (std::size_t r = 0; r < t.rows; r += block) {
-        const std::size_t columns = t.rows - r < block ? t.rows - r : block;
-        const std::size_t lanes = products.packed_size(1, columns);
-        products.pack_transposed(S + r * lds, lds, n, columns, 0, 1, packed + r * K + t.column * lanes);
+    const T* const S = operand<const T>(s, 1, t, share);
+    const std::size_t lds = s.operands[1].stride;
+    if (n == K) {
+        products.pack_transposed(S, lds, K, t.rows, 0, products.block_count(t.rows), packed);
+    } else {
+        pack_some_transposed(products, S, lds, t.rows, t.column, n, K, packed);
     }
     return true;
 }
@@ -194,7 +215,7 @@ void build_t_product_packed(Builder<T>& b) {
     b.want_shape(0, b.job.rows, N);
     b.want_shape(1, K, b.job.rows);
     b.want_packed(2, K, N);
-    b.add(0, true, Reach::tile);
+    b.add(0, true, Reach::tile, true);
     b.add(1, false, Reach::turned);
     b.add(2, false, Reach::packed_columns);
     b.operands.back().column_step = K * sizeof(T);
@@ -243,7 +264,7 @@ void build_pack_transposed(Builder<T>& b) {
     b.want_packed(0, N, M);
     b.add(0, true, Reach::packed_rows);
     b.operands.back().row_step = N * sizeof(T);
-    b.add(1, false, Reach::tile);
+    b.add(1, false, Reach::tile, true);
     b.step.run = run_pack_transposed<T>;
     b.step.columns = N;
     b.step.n[at_K] = N;

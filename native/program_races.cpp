@@ -10,6 +10,7 @@ std::size_t begin_of(const Value& v) { return v.space == Space::bound ? 0 : v.of
 
 // Offset between columns of two matrices with rows `stride` bytes apart: both are seen as parts of rows.
 bool side_by_side(const Value& a, const Value& b) {
+    if (a.packed || b.packed) return false;
     const Value& longer = a.rows > 1 ? a : b;
     const Value& other = a.rows > 1 ? b : a;
     if (a.element != b.element || (other.rows > 1 && other.stride != longer.stride)) return false;
@@ -33,7 +34,8 @@ struct Use {
 // Whether each tile meets the same part of both, and no other tile meets it.
 bool same_tiles(const Job& job, const Use& a, const Use& b) {
     const Value &v = *a.value, &w = *b.value;
-    if (begin_of(v) != begin_of(w) || v.element != w.element || v.rows != w.rows) return false;
+    if (begin_of(v) != begin_of(w) || v.element != w.element || v.rows != w.rows || v.packed != w.packed) return false;
+    if (v.packed && v.columns != w.columns) return false;
     if (v.rows > 1 && v.stride != w.stride) return false;
     const auto by_tile = [&job](const Use& use) {
         const Reach reach = use.access.reach;
@@ -50,7 +52,8 @@ public:
     void read(std::size_t value) const {
         const Value& v = listing_.values[value];
         const bool known = std::any_of(live_.begin(), live_.end(), [&](const Value* l) {
-            return l->offset == v.offset && l->stride == v.stride && l->columns >= v.columns && l->element == v.element;
+            return l->offset == v.offset && l->stride == v.stride && l->columns >= v.columns && l->element == v.element &&
+                   l->packed == v.packed;
         });
         want(known || v.empty(), place_, "local value ", value, " is read before it is written");
     }

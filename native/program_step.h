@@ -19,13 +19,16 @@ namespace lw::program {
 // Where operands lie: a share of a stage finds its memory by these numbers.
 enum Base : std::uint32_t { no_base, local_base, state_base, arena_base, scalar_base, first_bound_base };
 
-// base + offset + row_step · (first row of the tile) + column_step · (its first column), in bytes.
+// base + offset + row_step · (first row of the tile) + column_step · (its first column), in bytes. Of a packed operand
+// that a tile meets in the middle of blocks, see `block_of`.
 struct Operand {
     std::uint32_t base = no_base;
     std::uint32_t value = 0;  // of the listing
     std::size_t offset = 0;
     std::size_t row_step = 0, column_step = 0;
     std::size_t stride = 0;  // elements between rows
+    bool packed = false;
+    std::size_t block_rows = 0;  // of each of its blocks
 };
 
 struct Tile {
@@ -74,6 +77,16 @@ template <class E, class T>
 inline E* operand(const Step<T>& s, int i, const Tile& t, const Share<T>& share) {
     const Operand& o = s.operands[i];
     return reinterpret_cast<E*>(share.bases[o.base] + o.offset + t.row * o.row_step + t.column * o.column_step);
+}
+
+// The tile's rows of a block of a packed operand: `column` of the tile is the block's first, `lanes` its elements a row.
+template <class E, class T>
+inline E* block_of(const Step<T>& s, int i, const Tile& t, const Share<T>& share, std::size_t column,
+                   std::size_t lanes) {
+    const Operand& o = s.operands[i];
+    const std::size_t at = o.base == local_base ? column * o.block_rows
+                                                : (t.column + column) * o.block_rows + t.row * lanes;
+    return reinterpret_cast<E*>(share.bases[o.base] + o.offset) + at;
 }
 
 template <class T>

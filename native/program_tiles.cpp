@@ -23,10 +23,8 @@ std::size_t rounded(std::size_t n, std::size_t unit) { return divided(n, unit) *
 struct Cutter {
     const Job& job;
     const JobFacts& facts;
-    std::size_t tile_rows, block;
+    std::size_t block;
     int threads;
-
-    std::size_t unit() const { return job.row_blocks ? block : facts.products ? tile_rows : 1; }
 
     // The largest tile that stays in cache.
     Cut largest() const {
@@ -93,7 +91,7 @@ struct Cutter {
                 // Along columns also fewer pieces than threads: rows are cut as well.
                 const std::size_t across = job.split_columns ? pieces(job.columns, most.columns, k, k % 2 ? n : 1) : 1;
                 Cut cut{std::max<std::size_t>(divided(job.rows, down), 1), job.columns};
-                if (job.row_blocks || cut.rows > 2 * unit()) cut.rows = std::min(rounded(cut.rows, unit()), job.rows);
+                if (job.row_blocks) cut.rows = std::min(rounded(cut.rows, block), job.rows);
                 if (across > 1) cut.columns = std::min(rounded(divided(job.columns, across), block), job.columns);
                 const double needed = time(cut);
                 if (needed < best_time) {
@@ -139,7 +137,8 @@ std::size_t place_locals(Loaded<T>& program, const Job& job, const Cut& cut) {
             const Value& v = program.listing.values[o.value];
             o.offset = times(v.offset, cut.rows);
             o.stride = v.stride;
-            if (!job.split_columns || cut.columns >= job.columns) continue;
+            o.block_rows = cut.rows;
+            if (v.packed || !job.split_columns || cut.columns >= job.columns) continue;
             // As long as the tile; not a multiple of a page, which would put all rows in the same sets of the cache.
             std::size_t stride = cut.columns;
             if (stride * v.element % 4096 == 0) stride += 64 / v.element;
@@ -149,12 +148,37 @@ std::size_t place_locals(Loaded<T>& program, const Job& job, const Cut& cut) {
     return times(job.local_bytes, cut.rows);
 }
 
+// Tiles that follow one another for each share, of about the same time.
+template <class T>
+void add_ranges(Loaded<T>& program, std::size_t first, std::size_t shares) {
+    const auto time = [&](const Tile& tile) {
+        const Job& job = program.listing.jobs[tile.job];
+        const double rows = static_cast<double>(tile.rows) / static_cast<double>(job.rows);
+        const double columns = static_cast<double>(tile.columns) / static_cast<double>(job.columns);
+        const double part = tile.columns == 0 ? rows : rows * columns;
+        return tile_time + program.job_facts[tile.job].nanoseconds * part;
+    };
+    double all = 0, done = 0;
+    for (std::size_t i = first; i < program.tiles.size(); ++i) all += time(program.tiles[i]);
+    std::size_t share = 0;
+    for (std::size_t i = first; i < program.tiles.size(); ++i) {
+        const double next = done + time(program.tiles[i]);
+        // Where the middle of the tile falls.
+        for (; share < shares && (done + next) / 2 * static_cast<double>(shares) >= all * static_cast<double>(share); ++share) {
+            program.ranges.push_back(i);
+        }
+        done = next;
+    }
+    for (; share <= shares; ++share) program.ranges.push_back(program.tiles.size());
+}
+
 }  // namespace
 
 template <class T>
 void plan_tiles(Loaded<T>& program, int threads) {
     program.stages.clear();
     program.tiles.clear();
+    program.ranges.clear();
     std::size_t local = 0;
     bool turned = false;
     int most_threads = 1;
@@ -169,16 +193,18 @@ void plan_tiles(Loaded<T>& program, int threads) {
             const Job& job = program.listing.jobs[j];
             if (job.rows == 0) continue;
             const JobFacts& facts = program.job_facts[j];
-            const Cut cut = Cutter{job, facts, products.tile_rows, products.block, useful}.choose(program.forced);
+            const Cut cut = Cutter{job, facts, products.block, useful}.choose(program.forced);
             local = std::max(local, place_locals(program, job, cut));
             turned |= facts.turned;
             add_tiles(program, j, cut);
         }
         const std::size_t tiles = program.tiles.size() - first;
         const int used = static_cast<int>(std::min<std::size_t>(static_cast<std::size_t>(useful), tiles));
-        program.stages.push_back({used, first, program.tiles.size()});
+        program.stages.push_back({used, first, program.tiles.size(), program.ranges.size()});
+        if (used > 1) add_ranges(program, first, static_cast<std::size_t>(used));
         most_threads = std::max(most_threads, used);
     }
+    program.next = std::vector<Next>(static_cast<std::size_t>(most_threads));
     program.scratch.clear();
     program.shares = std::vector<Share<T>>(static_cast<std::size_t>(most_threads));
     for (Share<T>& share : program.shares) {

@@ -23,11 +23,8 @@ def step_program(rule, labels=True, rows=32, widths=(2, 4, 3), hidden="relu"):
     """The training step of a small softmax network."""
     graph = lw.Network(list(widths), hidden=hidden, output="softmax").graph(labels=labels, weighted=False)
     step = step_graph(graph, rule).step(rule)
-    state = State()
-    for node in step.stores:
-        state.place(node, *((1,) * (2 - node.ndim) + node.shape), TARGET.item_size)
     return lower(
-        [step.cost], {"N": rows}, TARGET, state=state, stores=step.stores, gathered=step.tables, scalars=step.inputs
+        [step.cost], {"N": rows}, TARGET, state=State(), stores=step.stores, gathered=step.tables, scalars=step.inputs
     )
 
 
@@ -35,6 +32,32 @@ def step_program(rule, labels=True, rows=32, widths=(2, 4, 3), hidden="relu"):
 def test_the_step_of_a_small_network(rule):
     text = (GOLDEN / f"native_step_2_4_3_{type(rule).__name__.lower()}.txt").read_text(encoding="utf-8")
     assert str(step_program(rule)) + "\n" == text
+
+
+def test_the_step_of_a_wide_network():
+    """Wide weights live packed, with what the update rule remembers of them; a large D is packed where it is made."""
+    text = (GOLDEN / "native_step_20_64_3_momentum.txt").read_text(encoding="utf-8")
+    program = step_program(lw.Momentum(0.1), rows=1000, widths=(20, 64, 3))
+    assert str(program) + "\n" == text
+    packed = {program.names[i] for i, v in enumerate(program.values) if v.packed and v.space == "state"}
+    assert packed == {"W1", "velocity of W1", "W2", "W2ᵀ"}
+    plain = {program.names[i] for i, v in enumerate(program.values) if not v.packed and v.space == "state"}
+    assert plain == {"b1", "velocity of b1", "W2", "velocity of W2", "b2", "velocity of b2"}
+
+
+def test_weights_that_are_read_in_another_way_live_unpacked():
+    W, X = lw.parameter("W", (8, 64)), lw.input("X", ("N", 8))
+
+    def lives(cost):
+        (gradient,) = lw.gradient(cost, [W])
+        state = State()
+        lower([cost], {"N": 10}, TARGET, state=state, stores={W: lw.subtract(W, gradient)})
+        return [value.packed for value in state.places.values()]
+
+    fit = lw.mean(lw.square(lw.matmul(X, W)))
+    assert lives(fit) == [True]
+    norms = lw.logsumexp(W, axis=1)
+    assert lives(lw.add(fit, lw.sum(norms))) == [False, True]  # itself, and a packed copy
 
 
 def kernels(program):
@@ -84,7 +107,8 @@ def test_values_that_live_at_the_same_time_do_not_share_memory(seed):
     spans = []
     for number, (first, last) in written.items():
         v = program.values[number]
-        end = v.offset + ((v.rows - 1) * v.stride + v.columns) * TARGET.item_size if v.rows else v.offset
+        extent = v.stride if v.packed else (v.rows - 1) * v.stride + v.columns
+        end = v.offset + extent * TARGET.item_size if v.rows else v.offset
         assert end <= program.arena_bytes
         spans.append(((v.offset, end), (first, last + 1)))
     for i, (place, time) in enumerate(spans):

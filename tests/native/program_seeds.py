@@ -148,6 +148,19 @@ def wide(p: Words) -> Words:
     again, packed_d = p.bound(70, 130, written=True), p.packed(2, 130)
     p.stage(p.job(2, 130, [p.instruction("pack", [packed_d, D], [2, 130])], "r"))
     p.stage(p.job(70, 130, [p.instruction("t_product_packed", [again, A, packed_d], [2, 130])], "rc"))
+    g, w = p.local_packed(70, 130), p.packed(70, 130)
+    p.stage(
+        p.job(
+            70,
+            130,
+            [
+                p.instruction("t_product_packed", [g, A, packed_d], [2, 130]),
+                p.map([w], [(w, "full"), (g, "full"), (bias, "row")], [("add", 3, 0, 1), ("add", 4, 3, 2)]),
+                p.instruction("pack_transposed", [turned, w], [70, 130]),
+            ],
+            "rcb",
+        )
+    )
     r = p.local(1, 130)
     p.stage(p.job(1, 130, [p.instruction("column_reduce", [r, D], [2, 2])], "c"))
     return p

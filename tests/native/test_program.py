@@ -42,7 +42,7 @@ def run(p: Words, *inputs: np.ndarray, state=None, scalars=None, sources=None, r
             if space != 0:
                 continue
             if flag:
-                written.append(np.full((n_rows, stride), -77, "int64" if kind else p.dtype))
+                written.append(np.full((n_rows, stride), -77, "int64" if kind == 1 else p.dtype))
                 bound.append(written[-1])
             else:
                 bound.append(next(given))
@@ -167,6 +167,41 @@ def test_packing_in_parts_is_packing_at_once(dtype: str, isa: str, K: int, N: in
     direct, turned_back = np.empty((K, N), dtype), np.empty((N, K), dtype)
     q.load().run([np.eye(K, dtype=dtype), np.eye(N, dtype=dtype), direct, turned_back], state)
     assert bits([direct, turned_back]) == bits([B, B.T])
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("K", "M", "N"), [(5, 70, 150), (600, 7, 64), (3, 130, 33), (40, 200, 128), (2, 9, 5)])
+def test_a_matrix_that_lives_packed(dtype: str, isa: str, K: int, M: int, N: int) -> None:
+    """W ← W - s v · AᵀD with W, AᵀD and v's neighbours in blocks or in rows: the same bits, and Wᵀ packed from either."""
+    A, D, W, V = (random(i, *s, dtype=dtype) for i, s in enumerate([(K, M), (K, N), (M, N), (M, N)]))
+    row, column = random(5, 1, N, dtype=dtype), random(6, M, 1, dtype=dtype)
+
+    def outcome(packed: bool) -> list[np.ndarray]:
+        p = Words(dtype, isa=isa)
+        a, d, r, c, s = p.bound(K, M), p.bound(K, N), p.bound(1, N), p.bound(M, 1), p.scalar()
+        w, v, turned, packed_d = p.packed(M, N), p.state(M, N), p.packed(N, M), p.packed(K, N)
+        state = pack_state(p, [(w, 0, W)])
+        at(p, state, v)[:] = V
+        p.stage(p.job(K, N, [p.instruction("pack", [packed_d, d], [K, N])], "r"))
+        g = p.local_packed(M, N) if packed else p.local(M, N)
+        mine = w if packed else p.state(M, N)
+        if not packed:
+            state = np.append(state, np.zeros(p.state_bytes // p.item - len(state), dtype))
+            at(p, state, mine)[:] = W
+        ins = [(g, "full"), (mine, "full"), (v, "full"), (r, "row"), (c, "column"), (s, "scalar")]
+        ops = [("multiply", 6, 0, 5), ("multiply", 6, 6, 2), ("multiply", 6, 6, 3), ("add", 7, 2, 4)]
+        update = p.map([v, mine], ins, [*ops, ("subtract", 8, 1, 6)], results=[7, 8])
+        code = [p.instruction("t_product_packed", [g, a, packed_d], [K, N]), update]
+        if not packed:
+            code.append(p.instruction("pack", [w, mine], [M, N]))
+        code.append(p.instruction("pack_transposed", [turned, mine], [M, N]))
+        p.stage(p.job(M, N, code, "rcb"))
+        (after,) = run(p, A, D, row, column, state=state, scalars=np.array([0.5]))
+        first, last = p.values[w][2] // p.item, p.values[packed_d][2] // p.item
+        return [after[first:last]]
+
+    assert bits(outcome(True)) == bits(outcome(False))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -470,6 +505,31 @@ def refused(p: Words, message: str) -> None:
         p.load()
 
 
+def test_packed_values_where_none_can_be() -> None:
+    p = Words("float32")
+    x, out = p.packed(4, 6), p.bound(4, 6, written=True)
+    p.stage(p.job(4, 6, [p.instruction("softmax", [out, x], [1])]))
+    refused(p, r"\(softmax\): Z must not be packed")
+    p = Words("float32")
+    short, out = p.value(1, 0, 4, 6, p.packed_size(4, 6) - 1, 2), p.bound(4, 6, written=True)
+    p.state_bytes = 1 << 20
+    p.stage(p.job(4, 6, [p.map([out], [(short, "full")], [("square", 1, 0)])]))
+    refused(p, r"operand 1 must have the \d+ elements of a packed 4 x 6 matrix; got \d+")
+    p = Words("float32")
+    x, row = p.bound(4, 6), p.packed(1, 6)
+    out = p.bound(4, 6, written=True)
+    p.stage(p.job(4, 6, [p.map([out], [(x, "full"), (row, "row")], [("add", 2, 0, 1)])]))
+    refused(p, "operand 2 must not be packed")
+    # The same memory in blocks and in rows: tiles of one would meet others of the other.
+    p = Words("float32")
+    blocks = p.packed(64, 64)
+    rows, out = p.view(blocks, 64, 64), p.bound(64, 64, written=True)
+    p.values[rows][0] = 0
+    code = [p.map([blocks], [(blocks, "full")], [("exp", 1, 0)]), p.map([out], [(rows, "full")], [("exp", 1, 0)])]
+    p.stage(p.job(64, 64, code, "rc"))
+    refused(p, "tiles of job 0 meet in memory")
+
+
 def test_words_that_are_no_program() -> None:
     p, *_ = network("float32", 10)
     words, numbers = p.encode()
@@ -498,7 +558,7 @@ BIG = 2**62
         ([0, 4, 0, 1, 1, 1, 0], r"value 2 ends at byte 4 of the 0 bytes of the scalars"),
         ([0, 4, 0, 2, 1, 1, 0], r"value 2: a scalar is one real number"),
         ([0, 5, 0, 1, 1, 1, 0], r"the space of a value must be from 0 to 4; got 5"),
-        ([2, 0, 0, 1, 1, 1, 0], r"the kind of a value must be from 0 to 1; got 2"),
+        ([3, 0, 0, 1, 1, 1, 0], r"the kind of a value must be from 0 to 2; got 3"),
         ([1, 0, 0, 1, 1, 1, 0], r"bound array 0 is real and integer"),
         ([0, 0, 0, -1, 1, 1, 0], r"the rows of a value must be from 0 to \d+; got -1"),
         ([0, 0, 0, BIG, 1, 1, 0], r"the rows of a value must be from 0"),
@@ -514,10 +574,18 @@ def test_values_that_do_not_fit(value: list[int], message: str) -> None:
     refused(p, message)
 
 
+PACKED = ("packed", 5, 6)
+
+
 def one(kernel: str, shapes, ints=(), options=(), job=(4, 6, ""), integer=(), dtype="float32") -> Words:
     """One instruction with bound operands of these shapes; the first one is written."""
     p = Words(dtype)
-    values = [None if s is None else p.bound(*s, integer=i in integer, written=i == 0) for i, s in enumerate(shapes)]
+    values = [
+        None if s is None
+        else p.bound_packed(*s[1:], written=i == 0) if s[0] == "packed"
+        else p.bound(*s, integer=i in integer, written=i == 0)
+        for i, s in enumerate(shapes)
+    ]  # fmt: skip
     p.stage(p.job(*job[:2], [p.instruction(kernel, values, ints, options)], job[2]))
     return p
 
@@ -525,27 +593,27 @@ def one(kernel: str, shapes, ints=(), options=(), job=(4, 6, ""), integer=(), dt
 @pytest.mark.parametrize(
     ("program", "message"),
     [
-        (one("product", [(4, 6), (4, 5), (1, 999)], [5, 6, 1, 0]), r"\(product\): 5 operands expected; got 3"),
-        (one("product", [(4, 6), (4, 5), (1, 999), None, None], [5, 6, 1]), r"\(product\): 4 ints expected; got 3"),
+        (one("product", [(4, 6), (4, 5), PACKED], [5, 6, 1, 0]), r"\(product\): 5 operands expected; got 3"),
+        (one("product", [(4, 6), (4, 5), PACKED, None, None], [5, 6, 1]), r"\(product\): 4 ints expected; got 3"),
         (one("product", [(4, 6), (4, 5), None, None, None], [5, 6, 1, 0]), "packed is missing"),
-        (one("product", [(4, 6), (4, 7), (1, 999), None, None], [5, 6, 1, 0]), "A must be 4 x 5; got 4 x 7"),
-        (one("product", [(4, 6), (3, 5), (1, 999), None, None], [5, 6, 1, 0]), "A must be 4 x 5; got 3 x 5"),
-        (one("product", [(4, 6), (4, 5), (1, 10), None, None], [5, 6, 1, 0]), "a packed 5 x 6 matrix; got 10"),
-        (one("product", [(4, 6), (4, 5), (1, 999), None, None], [5, 6, 1, 1]), "its epilogue takes a bias"),
-        (one("product", [(4, 6), (4, 5), (1, 999), (1, 6), None], [5, 6, 1, 0]), "its epilogue takes no bias"),
-        (one("product", [(4, 6), (4, 5), (1, 999), (6, 1), None], [5, 6, 1, 1]), "bias must be 1 x 6; got 6 x 1"),
-        (one("product", [(4, 6), (4, 5), (1, 999), None, None], [5, 6, 1, 6]), "epilogue must be from 0 to 5; got 6"),
-        (one("product", [(4, 6), (4, 5), (1, 999), None, None], [5, 6, 0, 0]), "groups must be from 1 to"),
-        (one("product", [(4, 6), (4, 5), (1, 999), None, None], [-5, 6, 1, 0]), "K must be from 0 to"),
-        (one("product", [(4, 6), (4, 5), (1, 999), None, None], [5, BIG, 1, 0]), "N must be from 0 to"),
-        (one("product", [(4, 6), (4, 5), (1, 999), None, None], [5, 6, 1, 0], integer=(1,)), "A must be real"),
+        (one("product", [(4, 6), (4, 7), PACKED, None, None], [5, 6, 1, 0]), "A must be 4 x 5; got 4 x 7"),
+        (one("product", [(4, 6), (3, 5), PACKED, None, None], [5, 6, 1, 0]), "A must be 4 x 5; got 3 x 5"),
+        (one("product", [(4, 6), (4, 5), (5, 6), None, None], [5, 6, 1, 0]), "a packed 5 x 6 matrix; got 5 x 6"),
+        (one("product", [(4, 6), (4, 5), PACKED, None, None], [5, 6, 1, 1]), "its epilogue takes a bias"),
+        (one("product", [(4, 6), (4, 5), PACKED, (1, 6), None], [5, 6, 1, 0]), "its epilogue takes no bias"),
+        (one("product", [(4, 6), (4, 5), PACKED, (6, 1), None], [5, 6, 1, 1]), "bias must be 1 x 6; got 6 x 1"),
+        (one("product", [(4, 6), (4, 5), PACKED, None, None], [5, 6, 1, 6]), "epilogue must be from 0 to 5; got 6"),
+        (one("product", [(4, 6), (4, 5), PACKED, None, None], [5, 6, 0, 0]), "groups must be from 1 to"),
+        (one("product", [(4, 6), (4, 5), PACKED, None, None], [-5, 6, 1, 0]), "K must be from 0 to"),
+        (one("product", [(4, 6), (4, 5), PACKED, None, None], [5, BIG, 1, 0]), "N must be from 0 to"),
+        (one("product", [(4, 6), (4, 5), PACKED, None, None], [5, 6, 1, 0], integer=(1,)), "A must be real"),
         (one("t_product", [(4, 6), (7, 4), (8, 6)], [7]), "D must be 7 x 6; got 8 x 6"),
         (one("t_product", [(4, 6), (7, 5), (7, 6)], [7]), "A must be 7 x 4; got 7 x 5"),
         (one("column_reduce", [(1, 6), (7, 6)], [7, 3], job=(1, 6, "")), "the reduction must be from 0 to 2; got 3"),
         (one("column_reduce", [(1, 6), (0, 6)], [0, 2], job=(1, 6, "")), "no rows have no maximum"),
         (one("column_reduce", [(4, 6), (7, 6)], [7, 0]), "out must be 1 x 6; got 4 x 6"),
-        (one("pack_transposed", [(1, 999), (4, 6)], [4, 6], job=(4, 6, "r")), "rows may only be cut in whole blocks"),
-        (one("pack", [(1, 999), (4, 6)], [4, 7]), "B must be 4 x 7; got 4 x 6"),
+        (one("pack_transposed", [PACKED, (4, 6)], [4, 6], job=(4, 6, "r")), "rows may only be cut in whole blocks"),
+        (one("pack", [PACKED, (4, 6)], [4, 7]), "B must be 4 x 7; got 4 x 6"),
         (one("softmax", [(4, 6), (4, 6)], [4]), "6 columns are no 4 runs of one length"),
         (one("softmax", [(4, 6), (4, 6)], [1], job=(4, 6, "c")), "its columns cannot be cut"),
         (one("softmax", [(4, 0), (4, 0)], [1]), "softmax takes at least one entry"),

@@ -46,9 +46,10 @@ class Words:
 
     # Values --------------------------------------------------------------------------------------------------
 
-    def value(self, space, offset, rows, columns, stride=None, integer=False, written=False) -> int:
+    def value(self, space, offset, rows, columns, stride=None, kind=0, written=False) -> int:
+        """`kind` is 0 real, 1 integer, 2 packed."""
         stride = columns if stride is None else stride
-        self.values.append([int(integer), space, offset, rows, columns, stride, int(written)])
+        self.values.append([int(kind), space, offset, rows, columns, stride, int(written)])
         return len(self.values) - 1
 
     def bound(self, rows, columns, *, stride=None, integer=False, written=False) -> int:
@@ -78,13 +79,29 @@ class Words:
         self.local_bytes += -(-(stride or columns) * (8 if integer else self.item) // 64) * 64
         return self.value(LOCAL, offset, rows, columns, stride, integer)
 
+    def packed_size(self, K, N) -> int:
+        return _native.packed_size(K, N, self.dtype, self.isa)
+
     def packed(self, K, N) -> int:
-        return self.state(1, _native.packed_size(K, N, self.dtype, self.isa))
+        """A packed matrix in the state."""
+        size = self.packed_size(K, N)
+        offset = self.state_bytes
+        self.state_bytes += self._bytes(1, size, None, False)
+        return self.value(STATE, offset, K, N, size, 2)
+
+    def bound_packed(self, K, N, *, written=False) -> int:
+        self.n_bound += 1
+        return self.value(BOUND, self.n_bound - 1, K, N, self.packed_size(K, N), 2, written)
+
+    def local_packed(self, K, N) -> int:
+        offset, row = self.local_bytes, self.packed_size(1, N)
+        self.local_bytes += self._bytes(1, row, None, False)
+        return self.value(LOCAL, offset, K, N, row, 2)
 
     def view(self, of: int, rows, columns, *, stride=None, skip: int = 0) -> int:
         """A part of a value of the state or arena that begins so many elements further on."""
-        integer, space, offset, *_ = self.values[of]
-        return self.value(space, offset + skip * (8 if integer else self.item), rows, columns, stride, bool(integer))
+        kind, space, offset, *_ = self.values[of]
+        return self.value(space, offset + skip * (8 if kind == 1 else self.item), rows, columns, stride, kind)
 
     # Instructions --------------------------------------------------------------------------------------------
 

@@ -138,6 +138,13 @@ def _t_product(places: Places, item: Item) -> list[Instruction]:
     return [Instruction("t_product", (places.operand(_single(item), item.frame), *reads), item.numbers)]
 
 
+def _t_product_packed(places: Places, item: Item) -> list[Instruction]:
+    (a,) = item.sources
+    A = places.operand(a, places.selection.matrix(a, True))
+    values = (places.operand(_single(item), item.frame), A, places.operand(item.reads[1]))
+    return [Instruction("t_product_packed", values, item.numbers)]
+
+
 def _column_reduce(places: Places, item: Item) -> list[Instruction]:
     (x,) = item.sources
     D = places.operand(x, (item.numbers[0], item.frame[1]))
@@ -331,6 +338,7 @@ _EMITTERS: dict[str, Callable[[Places, Item], list[Instruction]]] = {
     "gather": _gather,
     "product": _product,
     "t_product": _t_product,
+    "t_product_packed": _t_product_packed,
     "column_reduce": _column_reduce,
     "pack": _pack,
     "pack_transposed": _pack,

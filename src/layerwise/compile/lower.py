@@ -28,6 +28,7 @@ from layerwise.types import Dim
 _PAGE = 4096
 _CUT_FLAGS = {
     "t_product": SPLIT_ROWS | SPLIT_COLUMNS,
+    "t_product_packed": SPLIT_ROWS | SPLIT_COLUMNS,
     "map": SPLIT_ROWS | SPLIT_COLUMNS,
     "pack": SPLIT_ROWS | SPLIT_COLUMNS,
     "pack_transposed": SPLIT_ROWS | SPLIT_COLUMNS,
@@ -37,7 +38,7 @@ _CUT_FLAGS = {
     "contract": 0,
 }
 """How the tiles of a job may be cut, by its kernels; by rows where one is not named."""
-_KEEPS_STRIDE = frozenset(("product", "t_product", "map", "column_reduce", "softmax", "softmax_cross_entropy"))
+_KEEPS_STRIDE = frozenset(("product", "t_product", "t_product_packed", "pack", "map", "column_reduce", "softmax", "softmax_cross_entropy"))
 
 
 @dataclass(frozen=True)
@@ -62,20 +63,21 @@ class State:
 
     Parameters
     ----------
-    places : dict
-        Key → offset in bytes, rows, columns.
+    places : dict of Key to Value
     size : int
         Bytes so far.
     """
 
-    places: dict[Key, tuple[int, int, int]] = field(default_factory=dict[Key, tuple[int, int, int]])
+    places: dict[Key, Value] = field(default_factory=dict[Key, Value])
     size: int = 0
 
-    def place(self, key: Key, rows: int, columns: int, item_size: int) -> None:
+    def place(self, key: Key, rows: int, columns: int, target: Target, packed: bool) -> None:
         """Find room for a value, once."""
         if key not in self.places:
-            self.places[key] = (self.size, rows, columns)
-            self.size += aligned(max(rows * columns, 1) * item_size)
+            elements = target.packed_size(rows, columns) if packed else rows * columns
+            stride = elements if packed else columns
+            self.places[key] = Value("state", self.size, rows, columns, stride, packed=packed)
+            self.size += aligned(max(elements, 1) * target.item_size)
 
 
 def lower(
@@ -100,7 +102,7 @@ def lower(
     state : State, optional
         Sources that live there are read from it; packed copies of them are added to it.
     stores : mapping of Node to Node, optional
-        A source in ``state`` → the value that it holds after the run.
+        A source → the value that it holds after the run; it lives in ``state``.
     gathered : sequence of Node
         Sources whose rows are gathered by row number, in the order of the caller's tables.
     scalars : sequence of Node
@@ -111,7 +113,8 @@ def lower(
     GraphError
         A node has no native form; the message names it.
     """
-    stores = stores or {}
+    stores, state = stores or {}, state or State()
+    live = {*state.places, *stores}
     normal = normal_form([*outputs, *stores.values()], sizes)
     wanted, new = normal[: len(outputs)], dict(zip(stores, map(base, normal[len(outputs) :]), strict=True))
     selection = Selection(normal, sizes, _sample_axis(normal))
@@ -126,10 +129,29 @@ def lower(
         key
         for item in selection.items
         for key in item.outputs
-        if isinstance(key, Pack) and state is not None and key.node in state.places
+        if isinstance(key, Pack) and key.node in live
     }
     schedule = Schedule(selection, new, kept, set(map(base, wanted)))
-    return _Lowering(selection, schedule, target, state or State(), scalars, len(gathered)).program(wanted, kept)
+    for node in stores:
+        packed = _lives_packed(node, selection, schedule, target)
+        state.place(node, *selection.matrix(node, False), target, packed)
+        assert packed or not state.places[node].packed, f"{node!r} is packed in one program and cannot be in another"
+    return _Lowering(selection, schedule, target, state, scalars, len(gathered)).program(wanted, kept)
+
+
+def _lives_packed(node: Node, selection: Selection, schedule: Schedule, target: Target) -> bool:
+    """Whether what outlives a run is held in blocks only, as products read it.
+
+    It is where only products and elementwise operations of its own shape meet it, and where blocks, which hold whole
+    vectors, do not make it much larger.
+    """
+    if node.ndim != 2 or node not in schedule.in_place.values():
+        return False
+    frame = rows, columns = selection.matrix(node, False)
+    readers = schedule.readers.get(node, [])
+    fits = all(r.kernel == "pack_transposed" or (r.kernel == "map" and r.frame == frame) for r in readers)
+    dense = all(x is node or base(x) is not node for r in readers for x in r.sources)
+    return fits and dense and 4 * target.packed_size(rows, columns) <= 5 * rows * columns
 
 
 def packing(state: State, target: Target) -> Program:
@@ -137,13 +159,13 @@ def packing(state: State, target: Target) -> Program:
     values: dict[Value, int] = {}
 
     def number(key: Key) -> int:
-        offset, rows, columns = state.places[key]
-        return values.setdefault(Value("state", offset, rows, columns, columns), len(values))
+        return values.setdefault(state.places[key], len(values))
 
     jobs: list[Job] = []
     for pack in state.places:
         if isinstance(pack, Pack):
-            frame = state.places[pack.node][1:]
+            matrix = state.places[pack.node]
+            frame = matrix.rows, matrix.columns
             kernel = "pack_transposed" if pack.transposed else "pack"
             step = Instruction(kernel, (number(pack), number(pack.node)), frame)
             jobs.append(Job(*frame, _CUT_FLAGS[kernel] | (ROW_BLOCKS if pack.transposed else 0), 0, (step,)))
@@ -181,8 +203,8 @@ class _Lowering:
     def program(self, wanted: Sequence[Node], kept: set[Pack]) -> Program:
         """The whole program; ``wanted`` are its outputs."""
         for pack in sorted(kept, key=self._order_of):
-            rows, columns = self.selection.matrix(pack.node, False)
-            self._state.place(pack, 1, self._packed(rows, columns, pack.transposed), self._target.item_size)
+            if self._home(pack) is pack:
+                self._state.place(pack, *self._packed_frame(pack), self._target, True)
         for node in dict.fromkeys(map(base, wanted)):
             if node in self._schedule.writer:
                 rows, columns = self._frame_of(node)
@@ -212,10 +234,19 @@ class _Lowering:
         )
 
     def _order_of(self, pack: Pack) -> tuple[int, bool]:
-        return self._state.places[pack.node][0], pack.transposed
+        return self._state.places[pack.node].offset, pack.transposed
 
-    def _packed(self, rows: int, columns: int, transposed: bool) -> int:
-        return self._target.packed_size(*((columns, rows) if transposed else (rows, columns)))
+    def _packed_frame(self, pack: Pack) -> tuple[int, int]:
+        rows, columns = self.selection.matrix(pack.node, False)
+        return (columns, rows) if pack.transposed else (rows, columns)
+
+    def _home(self, key: Key) -> Key:
+        """What holds the value of ``key``: a matrix that lives packed is its own packed copy."""
+        if isinstance(key, Pack) and not key.transposed:
+            place = self._state.places.get(key.node)
+            if place is not None and place.packed:
+                return key.node
+        return key
 
     def _shape_of(self, key: Key) -> tuple[int, ...]:
         return self.selection.concrete(key.node if isinstance(key, Pack) else key)
@@ -237,22 +268,29 @@ class _Lowering:
                 readers = self._schedule.readers.get(key, [])
                 copied = key in self._schedule.copied.values()
                 elsewhere = copied or any(self._schedule.of[r] is not job for r in readers)
-                if isinstance(key, Pack):
-                    rows, columns = 1, self._packed(*item.frame, key.transposed)
-                else:
-                    rows, columns = self._frame_of(key)
+                packed = isinstance(key, Pack) or self._is_packed_in_tile(job, item, readers)
+                rows, columns = self._packed_frame(key) if isinstance(key, Pack) else self._frame_of(key)
                 stride = self._stride(key, item, columns, readers)
+                if packed:
+                    stride = self._target.packed_size(rows if elsewhere else 1, columns)
                 integer = isinstance(key, Node) and key.kind == "integer"
                 size = 8 if integer else self._target.item_size
                 if elsewhere:
                     last = self._schedule.last_level + 1 if copied else max(r.level for r in readers)
-                    offset = self._arena.place(rows * stride * size, job.level, last)
-                    self._where[key] = Value("arena", offset, rows, columns, stride, integer)
+                    offset = self._arena.place((1 if packed else rows) * stride * size, job.level, last)
+                    self._where[key] = Value("arena", offset, rows, columns, stride, integer, packed=packed)
                 elif any(moment[r] != moment[item] for r in readers):
                     last = max(moment[r] for r in readers)
                     offset = locals_.place(stride * size, moment[item], last)
-                    self._where[key] = Value("local", offset, rows, columns, stride, integer)
+                    self._where[key] = Value("local", offset, rows, columns, stride, integer, packed=packed)
         job.local_bytes = locals_.size
+
+    def _is_packed_in_tile(self, job: Work, item: Item, readers: list[Item]) -> bool:
+        """Whether a gradient lies in blocks until the tile's weights, which do, have been changed by it."""
+        if item.kernel != "t_product_packed" or any(r.kernel != "map" or self._schedule.of[r] is not job for r in readers):
+            return False
+        stored = (self._schedule.in_place.get(key) for i in job.items for key in i.outputs if isinstance(key, Node))
+        return any(node is not None and self._state.places[node].packed for node in stored)
 
     def _stride(self, key: Key, item: Item, columns: int, readers: list[Item]) -> int:
         """Rows a multiple of a page apart would fall into the same few sets of the cache."""
@@ -271,19 +309,18 @@ class _Lowering:
     def _place_of_source(self, node: Node) -> Value:
         rows, columns = self.selection.matrix(node, self.selection.is_row(node))
         if node in self._state.places:
-            return Value("state", self._state.places[node][0], rows, columns, columns)
+            return self._state.places[node]
         if node in self._scalars:
             return Value("scalar", self._scalars.index(node) * self._target.item_size, 1, 1, 1)
         return Value("bound", self._bind(node), rows, columns, columns, node.kind == "integer")
 
     def operand(self, key: Key, frame: tuple[int, int] | None = None) -> int:
         """The number of the value of a node, or of a packed copy, seen as a matrix of ``frame``."""
-        key = base(key) if isinstance(key, Node) else key
+        key = base(key) if isinstance(key, Node) else self._home(key)
         place = self._where.get(key)
         if place is None:
             if isinstance(key, Pack):
-                offset, rows, columns = self._state.places[key]
-                place = Value("state", offset, rows, columns, columns)
+                place = self._state.places[key]
             elif is_source(key) or constant_value(key) is not None:
                 place = self._place_of_source(key)
             else:
@@ -291,6 +328,7 @@ class _Lowering:
             self._where[key] = place
         rows, columns = frame or (place.rows, place.columns)
         if (rows, columns) != (place.rows, place.columns):
+            assert not place.packed, f"{key!r} is packed"
             assert place.stride == place.columns or place.rows <= 1, f"{key!r} is not dense"
             assert rows * columns <= place.rows * place.columns, f"{key!r} is too small for {frame}"
             place = Value(place.space, place.offset, rows, columns, columns, place.integer, place.written)
@@ -309,7 +347,7 @@ class _Lowering:
         for group in job.groups:
             if any(math.prod(self._shape_of(key)) for item in group for key in item.outputs):
                 instructions += emit.instructions(self, group)
-        instructions += [self._pack(pack) for pack in job.refreshed]
+        instructions += [self._pack(pack) for pack in job.refreshed if self._home(pack) is pack]
         flags = SPLIT_ROWS
         if not job.row:
             flags = SPLIT_ROWS | SPLIT_COLUMNS
@@ -352,10 +390,10 @@ class _Lowering:
 
 def _work(job: Work) -> int:
     """An estimate that puts large jobs first."""
-    return max(i.frame[0] * i.frame[1] * (i.numbers[0] if i.kernel == "t_product" else 1) for i in job.items)
+    return max(i.frame[0] * i.frame[1] * (i.numbers[0] if i.kernel.startswith("t_product") else 1) for i in job.items)
 
 
 def _name(key: Key, number: int) -> str:
     if isinstance(key, Pack):
-        return f"{key.node.name or f'v{number}'}{'ᵀ' if key.transposed else ''} packed"
+        return _name(key.node, number) + ("ᵀ" if key.transposed else "")
     return key.name or f"{key.op.name}{number}"

@@ -33,11 +33,13 @@ class Value:
         In bytes; per row of the tile for "local"; the number of the array for "bound".
     rows, columns : int
     stride : int
-        Elements between rows.
+        Elements between rows; of a packed value all its elements, of a packed local one those of a row.
     integer : bool
         int64 instead of the program's precision.
     written : bool
         A bound array that the program writes.
+    packed : bool
+        In blocks of columns, as right operands of products lie.
     """
 
     space: str
@@ -47,6 +49,7 @@ class Value:
     stride: int
     integer: bool = False
     written: bool = False
+    packed: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,8 @@ class Program:
         words += [self.state_bytes, self.arena_bytes, self.n_scalars, self.n_sources, len(self.stages)]
         options: list[float] = []
         for v in self.values:
-            words += [int(v.integer), SPACES.index(v.space), v.offset, v.rows, v.columns, v.stride, int(v.written)]
+            kind = 2 if v.packed else int(v.integer)
+            words += [kind, SPACES.index(v.space), v.offset, v.rows, v.columns, v.stride, int(v.written)]
         for stage in self.stages:
             words.append(len(stage))
             for job in stage:
@@ -197,7 +201,7 @@ class Program:
         if number is None:
             return "-"
         value = self.values[number]
-        return f"{self.names.get(number, f'v{number}')}:{value.space}"
+        return f"{self.names.get(number, f'v{number}')}:{'packed ' if value.packed else ''}{value.space}"
 
     def _text(self, instruction: Instruction) -> str:
         n_out = KERNELS[instruction.kernel]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from layerwise.compile.select import Item, Key, Pack, Selection
 from layerwise.graph.node import Node
 
-_CUT = frozenset(("t_product", "column_reduce", "map"))
+_CUT = frozenset(("t_product", "t_product_packed", "column_reduce", "map"))
 """Kernels in whose jobs an elementwise operation of the same frame may follow, tile by tile."""
 
 

@@ -16,6 +16,10 @@ from layerwise.graph.shapes import resolve
 from layerwise.types import Dim
 
 
+_MUCH_WORK = 1 << 20
+"""Multiplications of an AᵀD whose tiles would each pack D for themselves."""
+
+
 @dataclass(frozen=True)
 class Pack:
     """A right operand as products read it: the matrix of ``node``, transposed or not, in blocks of columns."""
@@ -181,7 +185,7 @@ class Selection:
         elif name in REDUCTIONS:
             self._add_reduction(node)
         elif name == "t_matmul" and node.ndim == 2:
-            self._add("t_product", node, False, numbers=(self.concrete(node.inputs[0])[0],))
+            self._add_t_product(node, *node.inputs)
         else:
             self._add_other(node)
 
@@ -204,13 +208,27 @@ class Selection:
             return x.ndim == frame.ndim
         return self._axis not in x.shape and (x.ndim < frame.ndim or x.shape[0] == 1)
 
-    def _add_product(self, node: Node, a: Node, b: Node, transposed: bool = False, bias: Node | None = None,
-                     other: Node | None = None, epilogue: str = "none") -> None:  # fmt: skip
+    def _add_t_product(self, node: Node, A: Node, D: Node) -> None:
+        """AᵀD; a D that is made panel by panel and read in many tiles is packed where it is made."""
+        (K, N), M = self.concrete(D), self.concrete(A)[1]
+        if not self.is_row(D) or K * M * N < _MUCH_WORK:
+            self._add("t_product", node, False, numbers=(K,))
+            return
+        self._pack(D, False, True)
+        pack = Pack(base(D), False)
+        self.items.append(Item("t_product_packed", (node,), (base(A), pack), False, (M, N), (K, N), (A,)))
+
+    def _pack(self, b: Node, transposed: bool, row: bool) -> Pack:
         pack = Pack(base(b), transposed)
         if pack not in self._packed:
             self._packed.add(pack)
             kernel = "pack_transposed" if transposed else "pack"
-            self.items.append(Item(kernel, (pack,), (base(b),), False, self.matrix(b, False), sources=(b,)))
+            self.items.append(Item(kernel, (pack,), (base(b),), row, self.matrix(b, False), sources=(b,)))
+        return pack
+
+    def _add_product(self, node: Node, a: Node, b: Node, transposed: bool = False, bias: Node | None = None,
+                     other: Node | None = None, epilogue: str = "none") -> None:  # fmt: skip
+        pack = self._pack(b, transposed, False)
         row = self.is_row(node) and self.is_row(a) and self._axis not in b.shape
         K, N = self.concrete(b)[:: -1 if transposed else 1]
         groups = math.prod(self.concrete(a)[1:-1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,11 +30,6 @@ _SCALARS_AHEAD = 65536
 
 def step_program(step: Step, rows: int, dtype: str, isa: str | None = None, state: State | None = None) -> Program:
     """The program of one step on so many rows; what outlives it has its place in ``state``."""
-    state = State() if state is None else state
-    item_size = np.dtype(dtype).itemsize
-    for node in step.stores:
-        shape = resolve(node.shape, {})
-        state.place(node, *((1, math.prod(shape)) if len(shape) < 2 else (shape[0], math.prod(shape[1:]))), item_size)
     return lower(
         [step.cost],
         {str(step.tables[0].shape[0]): rows},
@@ -68,17 +63,34 @@ class NativeTraining:
         last = step_program(step, rest, dtype, isa, self._state) if rest else None
         self._memory = _aligned_zeros(self._state.size)
         self._packing = compiled(packing(self._state, target(dtype, isa)), isa)
-        self._views = {node: self._view(node) for node in step.stores}
-        for node, view in self._views.items():
-            view[...] = start[node]
+        for node in step.stores:
+            matrix = np.asarray(start[node], dtype).reshape(self._state.places[node].rows, -1)
+            for columns, part in self._parts(node):
+                part[...] = matrix[:, columns]
         self._pack()
         self._costs = [np.zeros((), dtype) for _ in (full, last)]
         self._trainer = self._bound(full, last)
 
-    def _view(self, node: Node) -> Array:
-        offset, rows, columns = self._state.places[node]
-        size = rows * columns * self._dtype.itemsize
-        return self._memory[offset : offset + size].view(self._dtype).reshape(resolve(node.shape, {}))
+    def _parts(self, node: Node) -> Iterator[tuple[slice, Array]]:
+        """What the state holds of a node: columns, and the matrix of these columns where it lies."""
+        place = self._state.places[node]
+        elements = self._memory[place.offset :].view(self._dtype)
+        if not place.packed:
+            yield slice(0, place.columns), elements[: place.rows * place.columns].reshape(place.rows, place.columns)
+            return
+        block = native.product_block(self._dtype.name, self._isa)
+        for first in range(0, place.columns, block):
+            n = min(block, place.columns - first)
+            lanes = native.packed_size(1, n, self._dtype.name, self._isa)
+            part = elements[first * place.rows :][: place.rows * lanes].reshape(place.rows, lanes)
+            yield slice(first, first + n), part[:, :n]
+
+    def _value(self, node: Node) -> Array:
+        place = self._state.places[node]
+        matrix = np.empty((place.rows, place.columns), self._dtype)
+        for columns, part in self._parts(node):
+            matrix[:, columns] = part
+        return matrix.reshape(resolve(node.shape, {}))
 
     def _pack(self) -> None:
         self._packing.run([], self._memory)
@@ -97,7 +109,7 @@ class NativeTraining:
             sources=[_gatherable(table, shuffled) for table in self._data.tables],
             rows=self._data.n_rows,
             batch=self._data.batch_size,
-            parameters=np.array([(offset, m * n) for offset, m, n in places], np.int64).reshape(-1, 2),
+            parameters=np.array([(p.offset, p.stride * (1 if p.packed else p.rows)) for p in places]).reshape(-1, 2),
             cost=cost,
             shuffled=shuffled,
             seed=int(self._data.seed),
@@ -153,7 +165,7 @@ class NativeTraining:
         return table
 
     def values(self) -> dict[Node, Array]:
-        return {node: view.copy() for node, view in self._views.items()}
+        return {node: self._value(node) for node in self._step.stores}
 
     def restore_best(self) -> None:
         self._trainer.load_best()
@@ -163,7 +175,7 @@ class NativeTraining:
         self._trainer.step_back()
 
     def cost_of(self, rows: Array | slice) -> float:
-        feeds: dict[Node, Any] = dict(self._views)
+        feeds: dict[Node, Any] = dict(self.values())
         feeds.update((node, table[rows]) for node, table in zip(self._step.tables, self._data.tables, strict=True))
         (cost,) = NativeRunner([self._step.cost], self._dtype.name, self._isa).run(feeds)
         return float(cost)
