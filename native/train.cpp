@@ -1,13 +1,13 @@
 #include "train.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <stdexcept>
 #include <string>
 
+#include "finite.h"
 #include "permutation.h"
 
 namespace lw {
@@ -18,20 +18,6 @@ namespace {
 constexpr std::uint64_t snapshot_steps = 64;
 
 constexpr std::uint64_t never = ~std::uint64_t{0};
-
-// Integers, so that the compiler may take many at once.
-template <class T>
-bool all_finite(const T* x, std::size_t n) {
-    using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
-    constexpr Bits exponent = std::bit_cast<Bits>(std::numeric_limits<T>::infinity());
-    Bits found = 0;
-    for (std::size_t i = 0; i < n; ++i) {
-        Bits bits;
-        std::memcpy(&bits, x + i, sizeof bits);
-        found |= (bits & exponent) == exponent ? 1 : 0;
-    }
-    return found == 0;
-}
 
 }  // namespace
 
@@ -64,7 +50,7 @@ Trainer<T>::Trainer(TrainSettings<T> settings)
 template <class T>
 bool Trainer<T>::parameters_finite() const {
     return std::all_of(settings_.parameters.begin(), settings_.parameters.end(), [&](const StateRange& range) {
-        return all_finite(reinterpret_cast<const T*>(settings_.state + range.offset), range.count);
+        return all_finite(settings_.state + range.offset, sizeof(T), range.count, Precision::wide, threads_);
     });
 }
 
