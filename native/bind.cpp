@@ -16,6 +16,7 @@ void bind_map(nb::module_& m);
 void bind_kernels(nb::module_& m);
 void bind_random(nb::module_& m);
 void bind_gather(nb::module_& m);
+void bind_finite(nb::module_& m);
 void bind_program(nb::module_& m);
 void bind_train(nb::module_& m);
 
@@ -43,6 +44,7 @@ NB_MODULE(_native, m) {
     bind_kernels(m);
     bind_random(m);
     bind_gather(m);
+    bind_finite(m);
     bind_program(m);
     bind_train(m);
 }

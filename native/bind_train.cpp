@@ -49,7 +49,7 @@ public:
           trainer_(settings(rows, batch, parameters, cost, shuffled, seed, stream)) {}
 
     std::string run(std::uint64_t first_epoch, std::size_t epochs, const Table& scalars, const Record& costs,
-                    const Record& seconds, double limit, bool keep_best, bool check_every_step, int threads) try {
+                    const Record& seconds, double limit, bool keep_best, int threads) try {
         const std::size_t steps = epochs * ((rows_ + batch_ - 1) / batch_);
         if (scalars.shape(1) != program_->scalars() || (scalars.shape(0) != 1 && scalars.shape(0) < steps)) {
             refuse("scalars must have ", program_->scalars(), " columns and 1 or ", steps, " rows; got ",
@@ -64,7 +64,6 @@ public:
                            threads > 0 ? threads : usable_processors(),
                            limit,
                            keep_best,
-                           check_every_step,
                            costs.data(),
                            seconds.data(),
                            &interrupt};
@@ -75,6 +74,18 @@ public:
         }
         if (status == TrainStatus::interrupted) nb::raise_python_error();
         return name_of(status);
+    } catch (const BadIndexError& error) {
+        raise_bad_index(error);
+    }
+
+    void step_back() try {
+        Interrupt interrupt(python_signal_raised);
+        TrainStatus status;
+        {
+            const WithoutInterpreter released;
+            status = trainer_.step_back(&interrupt);
+        }
+        if (status == TrainStatus::interrupted) nb::raise_python_error();
     } catch (const BadIndexError& error) {
         raise_bad_index(error);
     }
@@ -158,15 +169,15 @@ void bind(nb::module_& m, const char* name) {
              "the number of elements of each in the state. cost: which of the bound arrays the programs write it to.")
         .def("run", &Bound::run, "first_epoch"_a, "epochs"_a, "scalars"_a, "costs"_a.noconvert(),
              "seconds"_a.noconvert(), nb::kw_only(), "limit"_a = std::numeric_limits<double>::infinity(),
-             "keep_best"_a = false, "check_every_step"_a = false, "threads"_a = 0,
+             "keep_best"_a = false, "threads"_a = 0,
              "Runs epochs, writes their costs and seconds, and returns why it ended: done, stopped, infinite cost, "
              "infinite weights or runaway. Ctrl-C leaves as KeyboardInterrupt, after a whole step. scalars: one row for "
              "each step of this call, or one for all.")
         .def("stop", [](Bound& b) { b.trainer().request_stop(); }, "From any thread: end before the next step.")
         .def("load_best", [](Bound& b) { b.trainer().load_best(); },
-             "Put the parameters of the lowest cost into the state; what was packed of them stays as it is.")
-        .def("load_trusted", [](Bound& b) { b.trainer().load_trusted(); },
-             "Put the parameters before the last step into the state, in the same way.")
+             "Put the parameters of the lowest cost into the state; what was packed of them may stay as it is.")
+        .def("step_back", &Bound::step_back,
+             "Undo the last step of a run that was done; the number of steps stays. Ctrl-C leaves as KeyboardInterrupt.")
         .def_prop_rw("best_cost", [](Bound& b) { return b.trainer().best_cost(); },
                      [](Bound& b, double cost) { b.trainer().set_best_cost(cost); })
         .def_prop_rw("steps", [](Bound& b) { return b.trainer().progress().steps; },
@@ -174,6 +185,8 @@ void bind(nb::module_& m, const char* name) {
         .def_prop_ro("epoch", [](Bound& b) { return b.trainer().progress().epoch; }, "The number last begun.")
         .def_prop_ro("epochs_done", [](Bound& b) { return b.trainer().progress().epochs_done; }, "In the last run.")
         .def_prop_ro("epoch_steps", [](Bound& b) { return b.trainer().progress().epoch_steps; })
+        .def_prop_ro("cost", [](Bound& b) { return b.trainer().progress().cost; },
+                     "Of the last step, whole or not: the infinite one where that ended the run.")
         .def_prop_ro("epoch_cost", [](Bound& b) { return b.trainer().progress().epoch_cost; },
                      "The sum of cost times rows over the steps of the epoch.");
 }

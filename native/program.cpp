@@ -26,10 +26,17 @@ void run_tile(const Loaded<T>& p, const Tile& tile, Share<T>& share) {
     }
 }
 
+enum class Jobs { all, that_leave_the_state, that_change_the_state };
+
 template <class T>
-void run_stage(Loaded<T>& p, const StageTiles& stage) {
+void run_stage(Loaded<T>& p, const StageTiles& stage, Jobs jobs = Jobs::all) {
+    const auto left_out = [&](const Tile& tile) {
+        return jobs != Jobs::all && p.job_facts[tile.job].writes_state != (jobs == Jobs::that_change_the_state);
+    };
     if (stage.threads <= 1) {
-        for (std::size_t i = stage.first; i < stage.last; ++i) run_tile(p, p.tiles[i], p.shares[0]);
+        for (std::size_t i = stage.first; i < stage.last; ++i) {
+            if (!left_out(p.tiles[i])) run_tile(p, p.tiles[i], p.shares[0]);
+        }
         return;
     }
     const std::size_t* const range = p.ranges.data() + stage.first_range;
@@ -42,7 +49,7 @@ void run_stage(Loaded<T>& p, const StageTiles& stage) {
             // Then what others have not begun.
             const std::size_t s = own + k < shares ? own + k : own + k - shares;
             for (std::size_t i; (i = p.next[s].tile.fetch_add(1, std::memory_order_relaxed)) < range[s + 1];) {
-                run_tile(p, p.tiles[i], share);
+                if (!left_out(p.tiles[i])) run_tile(p, p.tiles[i], share);
             }
         }
     });
@@ -63,6 +70,20 @@ void report_bad_index(Loaded<T>& p) {
     const BadIndexError error(program::facts(p.listing.instructions[first->bad_step].kernel).name, first->bad);
     for (Share<T>& share : p.shares) share.bad_step = Share<T>::no_step;
     throw error;
+}
+
+template <class T>
+void feed(Loaded<T>& p, const double* scalars, const GatherContext* gather) {
+    for (Share<T>& share : p.shares) share.gather = gather;
+    for (std::size_t i = 0; i < p.scalars.size(); ++i) p.scalars[i] = static_cast<T>(scalars[i]);
+}
+
+template <class T>
+void run_stages(Loaded<T>& p, std::size_t first, std::size_t last) {
+    for (std::size_t s = first; s < last; ++s) {
+        run_stage(p, p.stages[s]);
+        if (p.indexed) report_bad_index(p);
+    }
 }
 
 }  // namespace
@@ -148,14 +169,33 @@ void Program<T>::cut(std::size_t rows, std::size_t columns) {
 }
 
 template <class T>
+bool Program<T>::results_first() const {
+    return loaded_->results_first;
+}
+
+template <class T>
 void Program<T>::run(const double* scalars, const GatherContext* gather) {
     Loaded<T>& p = *loaded_;
-    for (Share<T>& share : p.shares) share.gather = gather;
-    for (std::size_t i = 0; i < p.scalars.size(); ++i) p.scalars[i] = static_cast<T>(scalars[i]);
-    for (const StageTiles& stage : p.stages) {
-        run_stage(p, stage);
-        if (p.indexed) report_bad_index(p);
-    }
+    feed(p, scalars, gather);
+    run_stages(p, 0, p.stages.size());
+}
+
+template <class T>
+void Program<T>::run_first_part(const double* scalars, const GatherContext* gather) {
+    Loaded<T>& p = *loaded_;
+    feed(p, scalars, gather);
+    run_stages(p, 0, p.first_change);
+    if (p.first_change < p.stages.size()) run_stage(p, p.stages[p.first_change], Jobs::that_leave_the_state);
+    if (p.indexed) report_bad_index(p);
+}
+
+template <class T>
+void Program<T>::run_second_part() {
+    Loaded<T>& p = *loaded_;
+    if (p.first_change >= p.stages.size()) return;
+    run_stage(p, p.stages[p.first_change], Jobs::that_change_the_state);
+    if (p.indexed) report_bad_index(p);
+    run_stages(p, p.first_change + 1, p.stages.size());
 }
 
 template class Program<float>;

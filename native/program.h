@@ -98,6 +98,12 @@ public:
     // Throws BadIndexError.
     void run(const double* scalars, const GatherContext* gather);
 
+    // The same run in two parts, where `results_first` says that all bound arrays are written in the first part. The
+    // state is written in the second part only.
+    bool results_first() const;
+    void run_first_part(const double* scalars, const GatherContext* gather);
+    void run_second_part();
+
 private:
     std::unique_ptr<program::Loaded<T>> loaded_;
     std::atomic<bool> at_work_{false};

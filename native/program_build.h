@@ -62,6 +62,7 @@ struct JobFacts {
     std::size_t row_bytes = 0;  // of a row in all operands that are taken row by row
     bool products = false;      // a register tile of rows pays
     bool turned = false;        // has an AᵀD
+    bool writes_state = false, writes_bound = false;
 };
 
 // One instruction on its way to a step.

@@ -60,10 +60,32 @@ void build_stage(Loaded<T>& program, std::size_t stage, std::vector<Access>& acc
             first.push_back(accesses.size());
         }
         const auto begin = accesses.begin() + static_cast<std::ptrdiff_t>(first[job.first]);
+        for (auto access = begin; access != accesses.end(); ++access) {
+            const Space space = listing.values[access->value].space;
+            facts.writes_state |= access->written && space == Space::state;
+            facts.writes_bound |= access->written && space == Space::bound;
+        }
         facts.row_bytes = row_bytes(listing, {begin, accesses.end()});
         program.job_facts.push_back(facts);
     }
     check_races(listing, stage, accesses, first);
+}
+
+template <class T>
+void find_first_change(Loaded<T>& program) {
+    const std::vector<Stage>& stages = program.listing.stages;
+    const auto any = [&](const Stage& stage, auto is) {
+        return std::any_of(program.job_facts.begin() + static_cast<std::ptrdiff_t>(stage.first),
+                           program.job_facts.begin() + static_cast<std::ptrdiff_t>(stage.last), is);
+    };
+    const auto changes = [](const JobFacts& job) { return job.writes_state; };
+    std::size_t& s = program.first_change;
+    while (s < stages.size() && !any(stages[s], changes)) ++s;
+    for (std::size_t i = s; i < stages.size(); ++i) {
+        if (any(stages[i], [&](const JobFacts& job) { return job.writes_bound && (i > s || job.writes_state); })) {
+            program.results_first = false;
+        }
+    }
 }
 
 }  // namespace
@@ -79,6 +101,7 @@ Loaded<T> load(std::span<const std::int64_t> words, std::span<const double> numb
     std::vector<std::size_t> first{0};
     program.first_operand.push_back(0);
     for (std::size_t s = 0; s < program.listing.stages.size(); ++s) build_stage(program, s, accesses, first);
+    find_first_change(program);
     for (std::size_t i = 0; i < program.steps.size(); ++i) {
         program.steps[i].operands = program.operands.data() + program.first_operand[i];
     }

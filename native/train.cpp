@@ -1,36 +1,23 @@
 #include "train.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <optional>
 #include <stdexcept>
 #include <string>
 
+#include "finite.h"
 #include "permutation.h"
 
 namespace lw {
 namespace {
 
-// A copy of the state is made where an epoch begins, but not oftener than this: with one step an epoch it would cost as
-// much as the step.
+// The copy of the state is renewed where an epoch begins, but not oftener than this: with one step an epoch it would
+// cost as much as the step.
 constexpr std::uint64_t snapshot_steps = 64;
 
-// Integers, so that the compiler may take many at once.
-template <class T>
-bool all_finite(const T* x, std::size_t n) {
-    using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
-    constexpr Bits exponent = std::bit_cast<Bits>(std::numeric_limits<T>::infinity());
-    Bits found = 0;
-    for (std::size_t i = 0; i < n; ++i) {
-        Bits bits;
-        std::memcpy(&bits, x + i, sizeof bits);
-        found |= (bits & exponent) == exponent ? 1 : 0;
-    }
-    return found == 0;
-}
+constexpr std::uint64_t never = ~std::uint64_t{0};
 
 }  // namespace
 
@@ -47,16 +34,13 @@ Trainer<T>::Trainer(TrainSettings<T> settings)
                                     " remaining rows: one is needed where this is not 0");
     }
     if (s.shuffled && s.rows > max_permutation) throw std::invalid_argument("too many rows to shuffle");
-    std::size_t parameters = 0;
     for (const StateRange& range : s.parameters) {
         const std::size_t bytes = s.full.program->state_bytes();
         if (range.offset % sizeof(T) != 0 || range.offset > bytes || range.count > (bytes - range.offset) / sizeof(T)) {
             throw std::invalid_argument("a range of parameters leaves the state");
         }
-        parameters += range.count;
+        parameters_bytes_ += range.count * sizeof(T);
     }
-    for (Copy* copy : {&trusted_, &before_, &best_}) copy->resize(parameters);
-    snapshot_.state.resize(s.full.program->state_bytes());
     if (s.shuffled) {
         order_.resize(s.rows);
         workspace_.resize(permutation_workspace(s.rows));
@@ -64,126 +48,208 @@ Trainer<T>::Trainer(TrainSettings<T> settings)
 }
 
 template <class T>
-void Trainer<T>::save(Copy& copy) const {
-    T* to = copy.data();
-    for (const StateRange& range : settings_.parameters) {
-        std::memcpy(to, settings_.state + range.offset, range.count * sizeof(T));
-        to += range.count;
-    }
-}
-
-template <class T>
-void Trainer<T>::load(const Copy& copy) {
-    if (!started_) return;
-    const T* from = copy.data();
-    for (const StateRange& range : settings_.parameters) {
-        std::memcpy(settings_.state + range.offset, from, range.count * sizeof(T));
-        from += range.count;
-    }
-}
-
-template <class T>
 bool Trainer<T>::parameters_finite() const {
     return std::all_of(settings_.parameters.begin(), settings_.parameters.end(), [&](const StateRange& range) {
-        return all_finite(reinterpret_cast<const T*>(settings_.state + range.offset), range.count);
+        return all_finite(settings_.state + range.offset, sizeof(T), range.count, Precision::wide, threads_);
     });
 }
 
 template <class T>
-void Trainer<T>::take_snapshot(std::size_t e) {
-    std::memcpy(snapshot_.state.data(), settings_.state, snapshot_.state.size());
-    snapshot_.epoch = e;
-    snapshot_.progress = progress_;
+void Trainer<T>::set_steps(std::uint64_t steps) {
+    progress_.steps = steps;
+    goes_on_ = false;
+}
+
+// The state before the next step, which is the first one of that epoch.
+template <class T>
+void Trainer<T>::take_snapshot(const char* state, std::uint64_t epoch, bool best_wanted) {
+    if (best_at_ == Best::in_snapshot && best_wanted && snapshot_.state.data() != nullptr) {
+        copy_best(snapshot_.state.data());
+    }
+    if (best_at_ == Best::in_state) best_at_ = Best::in_snapshot;
+    if (snapshot_.state.data() == nullptr) snapshot_.state = program::Memory(state_bytes());
+    std::memcpy(snapshot_.state.data(), state, state_bytes());
+    snapshot_.steps = progress_.steps;
+    snapshot_.epoch = epoch;
+    scalars_.clear();
+}
+
+// Before the state changes.
+template <class T>
+void Trainer<T>::keep_best() {
+    if (best_at_ == Best::in_state) copy_best(settings_.state);
 }
 
 template <class T>
+void Trainer<T>::copy_best(const char* state) {
+    if (best_.data() == nullptr) best_ = program::Memory(parameters_bytes_);
+    char* to = best_.data();
+    for (const StateRange& range : settings_.parameters) {
+        std::memcpy(to, state + range.offset, range.count * sizeof(T));
+        to += range.count * sizeof(T);
+    }
+    best_at_ = Best::in_copy;
+}
+
+template <class T>
+void Trainer<T>::load_best() {
+    goes_on_ = false;
+    if (best_at_ == Best::in_snapshot && snapshot_.state.data() != nullptr) {
+        std::memcpy(settings_.state, snapshot_.state.data(), state_bytes());
+    }
+    if (best_at_ != Best::in_copy) return;
+    const char* from = best_.data();
+    for (const StateRange& range : settings_.parameters) {
+        std::memcpy(settings_.state + range.offset, from, range.count * sizeof(T));
+        from += range.count * sizeof(T);
+    }
+}
+
+template <class T>
+const double* Trainer<T>::scalars(const TrainRun& run) const {
+    if (progress_.steps >= first_step_) return run.scalars + (progress_.steps - first_step_) * run.scalars_stride;
+    return scalars_.data() + (progress_.steps - snapshot_.steps) * settings_.full.program->scalars();
+}
+
+// Those since the snapshot: a later run brings its own only.
+template <class T>
+void Trainer<T>::keep_scalars(const TrainRun& run) {
+    const std::size_t columns = settings_.full.program->scalars();
+    for (std::uint64_t step = std::max(first_step_, snapshot_.steps); step < progress_.steps; ++step) {
+        const double* const row = run.scalars + (step - first_step_) * run.scalars_stride;
+        scalars_.insert(scalars_.end(), row, row + columns);
+    }
+}
+
+// `renew`: the snapshot. The new one takes the place of the old one only when the cost at its weights is known to be
+// finite; else the state before the step that led there would be wanted.
+template <class T>
 TrainStatus Trainer<T>::step(const TrainRun& run, const TrainProgram<T>& program, std::size_t first_row,
-                             std::size_t rows) {
+                             std::size_t rows, bool renew) {
     const GatherContext context{settings_.sources.data(), settings_.shuffled ? order_.data() + first_row : nullptr,
                                 static_cast<std::int64_t>(first_row)};
-    program.program->run(run.scalars + (progress_.steps - first_step_) * run.scalars_stride, &context);
-    const double cost = static_cast<double>(*program.cost);
+    Program<T>& p = *program.program;
+    const bool in_parts = renew && p.results_first();
+    program::Memory before;
+    if (in_parts) {
+        p.run_first_part(scalars(run), &context);
+    } else {
+        keep_best();
+        if (renew) {
+            before = program::Memory(state_bytes());
+            std::memcpy(before.data(), settings_.state, state_bytes());
+        }
+        p.run(scalars(run), &context);
+    }
+    const double cost = progress_.cost = static_cast<double>(*program.cost);
     if (!std::isfinite(cost)) return TrainStatus::infinite_cost;
+    if (renew) take_snapshot(in_parts ? settings_.state : before.data(), progress_.epoch, run.keep_best);
+    if (in_parts) p.run_second_part();
     progress_.epoch_cost += cost * static_cast<double>(rows);
     return TrainStatus::done;
 }
 
-// Epoch number e of the run. `capture`: the parameters before its last step become the trusted ones.
 template <class T>
-TrainStatus Trainer<T>::epoch(const TrainRun& run, std::size_t e, bool checked, bool capture) {
+TrainStatus Trainer<T>::epoch(const TrainRun& run, std::uint64_t number, const Again* again) {
     const std::size_t N = settings_.rows, batch = settings_.batch;
-    progress_.epoch = run.first_epoch + e;
+    progress_.epoch = number;
     progress_.epoch_steps = 0;
     progress_.epoch_cost = 0;
     if (settings_.shuffled) {
-        permutation({settings_.seed, settings_.stream, progress_.epoch}, N, order_.data(), workspace_.data());
+        permutation({settings_.seed, settings_.stream, number}, N, order_.data(), workspace_.data());
     }
+    const bool renew = again == nullptr && progress_.steps - snapshot_.steps >= snapshot_steps;
     for (std::size_t first = 0; first < N; first += batch) {
-        if (run.interrupt != nullptr && run.interrupt->poll()) return TrainStatus::interrupted;
-        if (stop_.requested()) return TrainStatus::stopped;
+        if (again != nullptr && progress_.steps == again->until) return TrainStatus::done;
+        // Not in epochs of an earlier run, which are short: the caller has their costs already.
+        if (number >= run.first_epoch) {
+            if (run.interrupt != nullptr && run.interrupt->poll()) return TrainStatus::interrupted;
+            if (stop_.requested()) return TrainStatus::stopped;
+        }
         const bool whole = N - first >= batch, last = N - first <= batch;
-        if (checked || (capture && last)) save(before_);
-        const TrainStatus status =
-            step(run, whole ? settings_.full : settings_.last, first, whole ? batch : N - first);
-        if (status != TrainStatus::done) {
-            if (checked) load(trusted_);
-            return status;
-        }
-        if ((checked || last) && !parameters_finite()) {
-            if (checked) load(before_);
-            return TrainStatus::infinite_weights;
-        }
-        if (checked || (capture && last)) std::swap(trusted_, before_);
+        const TrainStatus status = step(run, whole ? settings_.full : settings_.last, first, whole ? batch : N - first,
+                                        renew && first == 0);
+        if (status != TrainStatus::done) return status;
+        if ((again != nullptr ? again->checked : last) && !parameters_finite()) return TrainStatus::infinite_weights;
         ++progress_.steps;
         ++progress_.epoch_steps;
     }
     return TrainStatus::done;
 }
 
-// The same steps again from the copy of the state, which have the same bits, each one checked.
+// From the snapshot on.
+template <class T>
+TrainStatus Trainer<T>::steps_again(const TrainRun& run, std::uint64_t last_epoch, const Again& again) {
+    keep_best();
+    std::memcpy(settings_.state, snapshot_.state.data(), state_bytes());
+    progress_.steps = snapshot_.steps;
+    for (std::uint64_t number = snapshot_.epoch; number <= last_epoch; ++number) {
+        progress_.epochs_done = number > run.first_epoch ? number - run.first_epoch : 0;
+        const Again here{again.until, again.checked && number == last_epoch};
+        const TrainStatus status = epoch(run, number, &here);
+        if (status != TrainStatus::done || progress_.steps == again.until) return status;
+    }
+    return TrainStatus::done;
+}
+
+// Once to find the step that left the finite numbers, and once more up to the state that is wanted.
 template <class T>
 TrainStatus Trainer<T>::replay(const TrainRun& run, TrainStatus found) {
-    const std::size_t reached = progress_.epochs_done;
-    std::memcpy(settings_.state, snapshot_.state.data(), snapshot_.state.size());
-    progress_ = snapshot_.progress;
-    for (std::size_t e = snapshot_.epoch; e <= reached; ++e) {
-        progress_.epochs_done = e;
-        const TrainStatus status = epoch(run, e, true, false);
-        if (status != TrainStatus::done) return status;
+    const TrainStatus status = steps_again(run, progress_.epoch, {never, true});
+    if (status == TrainStatus::done) return found;  // the samples have changed
+    if (status != TrainStatus::infinite_cost && status != TrainStatus::infinite_weights) return status;
+    const TrainProgress end = progress_;
+    // The cost at a snapshot is finite, but at one from before the first step of all it may not be.
+    const bool one_less = status == TrainStatus::infinite_cost && end.steps > snapshot_.steps;
+    const TrainStatus back = steps_again(run, end.epoch, {end.steps - (one_less ? 1 : 0), false});
+    if (back != TrainStatus::done) return back;
+    progress_ = end;
+    return status;
+}
+
+template <class T>
+TrainStatus Trainer<T>::step_back(Interrupt* interrupt) {
+    if (!goes_on_) return TrainStatus::done;
+    goes_on_ = false;
+    const Turns turns(settings_);
+    bind(threads_);
+    TrainRun run{};
+    run.first_epoch = snapshot_.epoch;
+    run.interrupt = interrupt;
+    const TrainProgress end = progress_;
+    first_step_ = end.steps;
+    const TrainStatus status = steps_again(run, end.epoch, {end.steps - 1, false});
+    if (status == TrainStatus::done) progress_ = end;
+    return status;
+}
+
+template <class T>
+void Trainer<T>::bind(int threads) {
+    threads_ = threads;
+    for (const TrainProgram<T>* p : {&settings_.full, &settings_.last}) {
+        if (p->program != nullptr) p->program->bind(p->bound.data(), settings_.state, threads);
     }
-    return found;
 }
 
 template <class T>
 void Trainer<T>::begin(const TrainRun& run) {
-    settings_.full.program->bind(settings_.full.bound.data(), settings_.state, run.threads);
-    if (settings_.last.program != nullptr) {
-        settings_.last.program->bind(settings_.last.bound.data(), settings_.state, run.threads);
-    }
-    if (!started_) {
-        save(trusted_);
-        save(best_);
-    }
-    started_ = true;
+    bind(run.threads);
     first_step_ = progress_.steps;
     progress_.epochs_done = 0;
+    scalars_.reserve((snapshot_steps + epoch_length()) * settings_.full.program->scalars());
+    if (!goes_on_ || run.first_epoch != progress_.epoch + 1) {
+        take_snapshot(settings_.state, run.first_epoch, run.keep_best);
+    }
+    goes_on_ = false;
 }
 
 template <class T>
-TrainStatus Trainer<T>::run(const TrainRun& run) {
-    const typename Program<T>::Turn turn(*settings_.full.program);
-    std::optional<typename Program<T>::Turn> last_turn;
-    if (settings_.last.program != nullptr) last_turn.emplace(*settings_.last.program);
+TrainStatus Trainer<T>::epochs(const TrainRun& run) {
     const auto started = Clock::now();
-    begin(run);
     for (std::size_t e = 0; e < run.epochs; ++e) {
-        const std::uint64_t since = progress_.steps - snapshot_.progress.steps;
-        if (e == 0 || since >= snapshot_steps) take_snapshot(e);
-        const std::uint64_t after = progress_.steps - snapshot_.progress.steps + epoch_length();
-        const bool capture = e + 1 == run.epochs || after >= snapshot_steps;
-        const TrainStatus status = epoch(run, e, run.check_every_step, capture);
+        const TrainStatus status = epoch(run, run.first_epoch + e, nullptr);
         const bool infinite = status == TrainStatus::infinite_cost || status == TrainStatus::infinite_weights;
-        if (infinite && !run.check_every_step) return replay(run, status);
+        if (infinite) return replay(run, status);
         if (status != TrainStatus::done) return status;
         const double cost = progress_.epoch_cost / static_cast<double>(settings_.rows);
         run.costs[e] = cost;
@@ -192,10 +258,20 @@ TrainStatus Trainer<T>::run(const TrainRun& run) {
         if (cost > run.cost_limit) return TrainStatus::runaway;
         if (run.keep_best && cost < best_cost_) {
             best_cost_ = cost;
-            save(best_);
+            best_at_ = Best::in_state;
         }
     }
     return TrainStatus::done;
+}
+
+template <class T>
+TrainStatus Trainer<T>::run(const TrainRun& run) {
+    const Turns turns(settings_);
+    begin(run);
+    const TrainStatus status = epochs(run);
+    goes_on_ = run.epochs > 0 && status == TrainStatus::done;
+    if (goes_on_) keep_scalars(run);
+    return status;
 }
 
 template class Trainer<float>;

@@ -8,11 +8,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "gather.h"
 #include "pool.h"
 #include "program.h"
+#include "program_loaded.h"
 
 namespace lw {
 
@@ -20,8 +22,8 @@ enum class TrainStatus {
     done,
     interrupted,       // by the check for signals
     stopped,           // by request_stop
-    infinite_cost,     // or NaN; the state holds the weights of the last finite cost
-    infinite_weights,  // or NaN; the state holds the weights before that step
+    infinite_cost,     // or NaN; the state is the one that the last finite cost came from
+    infinite_weights,  // or NaN; the state is the one before that step
     runaway,           // an epoch's cost exceeded the limit
 };
 
@@ -57,8 +59,7 @@ struct TrainRun {
     std::size_t scalars_stride;  // to those of the next step; 0 where all are the same
     int threads;
     double cost_limit;      // of an epoch
-    bool keep_best;         // a copy of the parameters after the epoch of the lowest cost
-    bool check_every_step;  // weights after each step, not only after each epoch
+    bool keep_best;         // for load_best
     double* costs;          // of each epoch: the mean over samples, each at the weights of its step
     double* seconds;        // from the call to the end of each epoch
     Interrupt* interrupt;
@@ -70,60 +71,89 @@ struct TrainProgress {
     std::uint64_t steps = 0;      // whole steps, in all calls
     std::size_t epoch_steps = 0;  // of them, in the epoch
     double epoch_cost = 0;        // sum of cost · rows over those
+    double cost = 0;              // of the last step, whole or not
 };
 
+// A step has the same bits whenever it is done again, so one copy of the state stands for all that came after it: the
+// steps since then are done again where a fit leaves the finite numbers, or where its last step is to be undone.
 template <class T>
 class Trainer {
 public:
     // Everything that the settings point to outlives the trainer. std::invalid_argument where they do not fit.
     explicit Trainer(TrainSettings<T> settings);
 
-    // Allocates nothing once the programs are bound to so many threads. A fit that leaves the finite numbers is found at
-    // the step's cost or at the end of an epoch; the steps since a copy of the state was made are then done again, each
-    // one checked, so that the state is left as status and progress say. Throws BadIndexError.
+    // Steps allocate nothing once the programs are bound to so many threads. A fit that leaves the finite numbers is
+    // found at the step's cost or at the end of an epoch; the state is then left as status and progress say. Throws
+    // BadIndexError.
     TrainStatus run(const TrainRun& run);
 
     void request_stop() noexcept { stop_.request(); }
 
     const TrainProgress& progress() const { return progress_; }
-    void set_steps(std::uint64_t steps) { progress_.steps = steps; }
+    void set_steps(std::uint64_t steps);
 
     // The lowest cost of an epoch and the parameters after it; before the first one the number that was set, and the
-    // parameters that the first run found.
+    // state that the first run found.
     double best_cost() const { return best_cost_; }
     void set_best_cost(double cost) { best_cost_ = cost; }
-    void load_best() { load(best_); }
+    void load_best();
 
-    // The parameters before the last step of the last run that was done.
-    void load_trusted() { load(trusted_); }
+    // Undoes the last step of a run that was done, but keeps the number of steps; after anything else it does nothing.
+    // The samples must be those of that run. Returns done, interrupted or stopped.
+    TrainStatus step_back(Interrupt* interrupt);
 
 private:
     using Clock = std::chrono::steady_clock;
-    using Copy = std::vector<T>;  // of the parameters
+
+    struct Turns {
+        explicit Turns(const TrainSettings<T>& settings) : full(*settings.full.program) {
+            if (settings.last.program != nullptr) last.emplace(*settings.last.program);
+        }
+        typename Program<T>::Turn full;
+        std::optional<typename Program<T>::Turn> last;
+    };
+    struct Snapshot {
+        program::Memory state;
+        std::uint64_t steps = 0, epoch = 0;  // before the first step of that epoch
+    };
+    // Where the parameters of the lowest cost are: a copy is made only when they are about to be lost.
+    enum class Best { in_snapshot, in_state, in_copy };
+    // Steps that are done again.
+    struct Again {
+        std::uint64_t until;  // not this one
+        bool checked;         // the parameters after each step of the last epoch
+    };
 
     void begin(const TrainRun& run);
-    TrainStatus epoch(const TrainRun& run, std::size_t e, bool checked, bool capture);
-    TrainStatus step(const TrainRun& run, const TrainProgram<T>& program, std::size_t first_row, std::size_t rows);
+    void bind(int threads);
+    TrainStatus epochs(const TrainRun& run);
+    TrainStatus epoch(const TrainRun& run, std::uint64_t number, const Again* again);
+    TrainStatus step(const TrainRun& run, const TrainProgram<T>& program, std::size_t first_row, std::size_t rows,
+                     bool renew);
     TrainStatus replay(const TrainRun& run, TrainStatus found);
-    void take_snapshot(std::size_t e);
-    void save(Copy& copy) const;
-    void load(const Copy& copy);
+    TrainStatus steps_again(const TrainRun& run, std::uint64_t last_epoch, const Again& again);
+    const double* scalars(const TrainRun& run) const;
+    void keep_scalars(const TrainRun& run);
+    void take_snapshot(const char* state, std::uint64_t epoch, bool best_wanted);
+    void keep_best();
+    void copy_best(const char* state);
     bool parameters_finite() const;
+    std::size_t state_bytes() const { return settings_.full.program->state_bytes(); }
     std::size_t epoch_length() const { return (settings_.rows + settings_.batch - 1) / settings_.batch; }
 
     TrainSettings<T> settings_;
     TrainProgress progress_;
+    int threads_ = 0;
+    bool goes_on_ = false;          // the state is what whole epochs since the snapshot have led to
     std::uint64_t first_step_ = 0;  // of the run
+    std::vector<double> scalars_;   // of the steps from the snapshot to first_step_
     std::vector<std::int64_t> order_;
     std::vector<std::uint64_t> workspace_;
-    Copy trusted_, before_, best_;
-    bool started_ = false;
+    Snapshot snapshot_;
+    Best best_at_ = Best::in_snapshot;
+    std::size_t parameters_bytes_ = 0;
+    program::Memory best_;
     double best_cost_;
-    struct {
-        std::vector<char> state;
-        std::size_t epoch = 0;
-        TrainProgress progress;
-    } snapshot_;
     StopFlag stop_;
 };
 

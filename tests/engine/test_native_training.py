@@ -17,7 +17,10 @@ import pytest
 from random_networks import random_case
 
 import layerwise as lw
+from layerwise.engine.native_training import NativeTraining
 from layerwise.engine.programs import native
+from layerwise.engine.training import Data, NumpyTraining
+from layerwise.network.build import step_graph
 
 RULES = [lw.SGD(0.05), lw.Momentum(0.02, 0.8), lw.Adam(0.01)]
 
@@ -171,6 +174,48 @@ def test_epochs_one_by_one_are_epochs_in_one_call():
     assert seconds == sorted(seconds)
 
 
+@pytest.mark.parametrize("n", [1, 30, 211, 600])
+@pytest.mark.parametrize("batch_size", [1, 32, 300, 600])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_cost_of_some_rows_is_that_of_the_definition(n, batch_size, weighted):
+    net, X, Y = problem(n=n)
+    rule = lw.Adam(0.01)
+    graph = step_graph(net.graph(labels=True, weighted=weighted), rule)
+    tables = (X, Y, np.linspace(0.5, 1.5, n)) if weighted else (X, Y)
+    start = {node: net.initialise(3)[name] for name, node in graph.graph.parameters.items()}
+    data = Data(tables, min(batch_size, n), seed=4)
+    native_one, numpy_one = (kind(graph.step(rule), data, start, "float64") for kind in (NativeTraining, NumpyTraining))
+    for epoch in range(1, 4):
+        for rows in (slice(256), slice(7), native_one.last_rows(epoch, 256), native_one.last_rows(epoch, 5)):
+            assert native_one.cost_of(rows) == pytest.approx(numpy_one.cost_of(rows), rel=1e-12)
+        for most in (256, 5):
+            rows = [np.arange(n)[t.last_rows(epoch, most)] for t in (native_one, numpy_one)]
+            np.testing.assert_array_equal(*rows)
+            assert 1 <= len(rows[0]) <= most
+        outcomes = [t.run(epoch, 1) for t in (native_one, numpy_one)]
+        assert outcomes[0].costs == pytest.approx(outcomes[1].costs, rel=1e-10)
+
+
+@pytest.mark.parametrize("engine", ["native", "numpy"])
+def test_starting_weights_that_change_while_it_trains_do_not_matter(engine):
+    net, X, Y = problem()
+    start = net.initialise(0)
+    options = {"batch_size": None, "optimizer": lw.SGD(1e4), "epochs": 3, "engine": engine}
+    with pytest.warns(lw.DivergenceWarning, match="weights of the lowest cost are kept"):
+        expected = lw.train(net, X, 1.0 * np.eye(3)[Y], params=start, **options)
+
+    def change(epoch):
+        for W in start.values():
+            W[...] = 7.0
+
+    kept = {name: W.copy() for name, W in start.items()}
+    with pytest.warns(lw.DivergenceWarning, match="weights of the lowest cost are kept"):
+        fit = lw.train(net, X, 1.0 * np.eye(3)[Y], params=start, on_epoch_end=change, **options)
+    assert digest(fit) == digest(expected)
+    for name, W in kept.items():
+        np.testing.assert_array_equal(fit.params[name], W)
+
+
 # Ends of a fit ---------------------------------------------------------------------------------------------
 
 
@@ -238,3 +283,33 @@ def test_no_memory_is_lost():
     for _ in range(300):
         lw.train(net, X, Y, epochs=2, batch_size=16)
     assert resident() - before < 8e6
+
+
+PEAK_OF_A_FIT = """
+import resource, sys, numpy as np, layerwise as lw
+
+net = lw.Network([1536, 1536, 1536, 10], output="softmax")
+rng = np.random.default_rng(0)
+X, Y = rng.normal(size=(64, 1536)).astype("float32"), rng.integers(0, 10, 64)
+start = {name: rng.standard_normal(shape, "float32") for name, shape in net.parameter_shapes.items()}
+for W in start.values():
+    W *= 0.02
+weights = sum(W.nbytes for W in start.values())
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+small = lw.Network([3, 3])
+lw.train(small, np.ones((4, 3)), np.ones((4, 3)))  # threads and what is made once
+before = peak()
+lw.train(net, X, Y, params=start, optimizer=lw.SGD(1e-3), batch_size=16, epochs=int(sys.argv[1]))
+print((peak() - before) / weights)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource module there")
+@pytest.mark.parametrize(("epochs", "copies"), [(1, 5.0), (35, 6.0)])
+def test_the_memory_of_a_fit(epochs, copies):
+    """Its peak in copies of the weights: the state, with what is packed of them; one of the state; what is returned.
+
+    In the longer fit the copy of the state is renewed, and one of the best weights is kept.
+    """
+    run = subprocess.run([sys.executable, "-c", PEAK_OF_A_FIT, str(epochs)], capture_output=True, text=True, check=True)
+    assert float(run.stdout) < copies

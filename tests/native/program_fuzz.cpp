@@ -266,7 +266,7 @@ void check_trainer(const Seed& seed) {
     double costs[epochs], seconds[epochs];
     long counted[2];
     for (int threads : {1, 3}) {
-        lw::TrainRun run{1,    1,       &rate, 0, threads, std::numeric_limits<double>::infinity(), true, false, costs,
+        lw::TrainRun run{1,       epochs, &rate, 0, threads, std::numeric_limits<double>::infinity(), true, costs,
                          seconds, nullptr};
         trainer.run(run);
         for (int i = 0; i < 2; ++i) {

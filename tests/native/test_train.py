@@ -32,11 +32,14 @@ class Fit:
     batch: int
     shuffled: bool = True
     gather: bool = True
+    cost_last: bool = False
 
     def __post_init__(self) -> None:
         self.rest = self.N % self.batch
-        self.words, _, self.state = network(self.dtype, self.batch, gather=self.gather)
-        self.last_words = network(self.dtype, self.rest, gather=self.gather)[0] if self.rest else None
+        self.words, _, self.state = network(self.dtype, self.batch, gather=self.gather, cost_last=self.cost_last)
+        self.last_words = None
+        if self.rest:
+            self.last_words = network(self.dtype, self.rest, gather=self.gather, cost_last=self.cost_last)[0]
         self.X, self.Y = random(3, self.N, 5, dtype=self.dtype), random(4, self.N, 3, dtype=self.dtype)
         self.cost = np.zeros((1, 1), self.dtype)
         self.bound = [self.cost] if self.gather else [self.X, self.Y, self.cost]
@@ -129,8 +132,11 @@ def test_the_same_bits_as_single_steps(dtype: str, threads: int, N: int, batch: 
     assert (trainer.epoch, trainer.epochs_done, trainer.steps) == (3, 3, expected[3])
     assert costs.tolist() == expected[1]
     assert same(fit.weights(), expected[2])
-    trainer.load_trusted()
+    trainer.step_back()
     assert same(fit.weights(), fit.trusted)
+    trainer.step_back()  # a second step is not undone
+    assert same(fit.weights(), fit.trusted)
+    assert trainer.steps == expected[3]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -168,8 +174,7 @@ def test_epochs_in_several_calls_and_a_rate_for_each_step() -> None:
     assert trainer.steps == 20
 
 
-@pytest.mark.parametrize("check_every_step", [False, True])
-@pytest.mark.parametrize("in_calls", [1, 2])
+@pytest.mark.parametrize("calls", ["one", "two", "one an epoch"])
 @pytest.mark.parametrize(
     ("N", "batch", "step"),
     # Step of the fit whose learning rate is huge; the cost of the next one is infinite, or its weights are.
@@ -180,10 +185,11 @@ def test_epochs_in_several_calls_and_a_rate_for_each_step() -> None:
     ],
 )
 @pytest.mark.parametrize("rate", [1e160, 1e306, math.nan])
+@pytest.mark.parametrize("cost_last", [False, True])
 def test_a_fit_that_leaves_the_finite_numbers(
-    N: int, batch: int, step: int, rate: float, in_calls: int, check_every_step: bool
+    N: int, batch: int, step: int, rate: float, calls: str, cost_last: bool
 ) -> None:
-    fit = Fit("float64", N, batch, shuffled=batch < N)
+    fit = Fit("float64", N, batch, shuffled=batch < N, cost_last=cost_last)
     length = -(-N // batch)
     epochs = max(4, -(-(step + 1) // length) + 1)
     rates = np.full(epochs * length, 0.001)
@@ -191,16 +197,18 @@ def test_a_fit_that_leaves_the_finite_numbers(
     expected = fit.steps(epochs, rates)
     assert expected[0] != "done"
     trainer = fit.trainer()
-    done = epochs // 2 if in_calls == 2 else 0
-    costs = []
-    status = "done"
-    if done:
-        status, first = fit.run(trainer, done, rates, check_every_step=check_every_step)
-        costs += first.tolist()
-    if status == "done":
-        status, second = fit.run(trainer, epochs - done, rates[done * length :], done + 1)
-        costs += second.tolist()
+    ends = {"one": [epochs], "two": [epochs // 2, epochs], "one an epoch": range(1, epochs + 1)}[calls]
+    costs, begun = [], 0
+    for end in ends:
+        # No more scalars than the call needs: it is not to read those of another call.
+        own = rates[begun * length : end * length].copy()
+        status, more = fit.run(trainer, end - begun, own, begun + 1, keep_best=True)
+        costs += more.tolist()
+        begun = end
+        if status != "done":
+            break
     assert status == expected[0]
+    assert math.isfinite(trainer.cost) == (status != "infinite cost")
     assert costs == expected[1]
     assert (trainer.steps, trainer.epoch) == expected[3:]
     assert same(fit.weights(), expected[2])
@@ -219,36 +227,115 @@ def test_samples_that_are_infinite() -> None:
     assert same(fit.weights(), expected[2])
 
 
-def test_the_lowest_cost_and_the_limit() -> None:
-    fit = Fit("float64", 30, 30, shuffled=False)
-    rates = np.array([0.001, 0.001, 0.001, 0.2, 0.001, 0.001])
-    _, costs, *_ = fit.steps(6, rates)
+@pytest.mark.parametrize("cost_last", [False, True])
+@pytest.mark.parametrize("quiet", [3, 62, 63, 64, 65, 66, 127, 130])
+def test_the_lowest_cost_and_the_limit(quiet: int, cost_last: bool) -> None:
+    def a_fit() -> Fit:
+        return Fit("float64", 30, 30, shuffled=False, cost_last=cost_last)
+
+    fit = a_fit()
+    epochs = quiet + 3
+    rates = np.full(epochs, 0.0005)
+    rates[quiet] = 5.0
+    _, costs, *_ = fit.steps(epochs, rates)
     best = int(np.argmin(costs))
-    assert 0 < best < 5
-    assert costs[4] > 10 * max(costs[:4])  # of the weights after the large step
+    assert 0 < best <= quiet
+    assert costs[quiet + 1] > 10 * max(costs[: quiet + 1])  # of the weights after the large step
     trainer = fit.trainer()
     trainer.best_cost = costs[0] * 2
-    status, got = fit.run(trainer, 6, rates, keep_best=True)
+    status, got = fit.run(trainer, epochs, rates, keep_best=True)
     assert (status, got.tolist()) == ("done", costs)
     assert trainer.best_cost == costs[best]
     trainer.load_best()
-    weights = Fit("float64", 30, 30, shuffled=False)
-    assert same(fit.weights(), weights.steps(best + 1, rates)[2])
+    assert same(fit.weights(), a_fit().steps(best + 1, rates)[2])
     # A limit ends it after the epoch that exceeds it.
-    again = Fit("float64", 30, 30, shuffled=False)
+    again = a_fit()
     trainer = again.trainer()
-    status, got = again.run(trainer, 6, rates, limit=(costs[3] + costs[4]) / 2, keep_best=True)
-    assert (status, got.tolist()) == ("runaway", costs[:5])
+    limit = costs[quiet + 1] / 2
+    status, got = again.run(trainer, epochs, rates, limit=limit, keep_best=True)
+    assert (status, got.tolist()) == ("runaway", costs[: quiet + 2])
     trainer.load_best()
     assert same(again.weights(), fit.weights())
+    # Epochs one by one.
+    alone = a_fit()
+    trainer = alone.trainer()
+    for e in range(epochs):
+        alone.run(trainer, 1, rates[e], e + 1, keep_best=True)
+    trainer.load_best()
+    assert same(alone.weights(), fit.weights())
 
 
-def test_no_epoch_better_than_the_start() -> None:
+@pytest.mark.parametrize("infinite", [2, 62, 63, 64, 65, 66])
+def test_the_lowest_cost_outlives_steps_that_are_done_again(infinite: int) -> None:
+    fit = Fit("float64", 30, 30, shuffled=False)
+    rates = np.full(infinite + 1, 0.0005)
+    rates[infinite] = 1e160  # the next step's cost is infinite
+    epochs = infinite + 2
+    rates = np.append(rates, 0.0005)
+    _, costs, *_ = fit.steps(epochs, rates)
+    trainer = fit.trainer()
+    status, got = fit.run(trainer, epochs, rates, keep_best=True)
+    assert (status, got.tolist()) == ("infinite cost", costs)
+    best = int(np.argmin(costs))
+    assert best > 0
+    trainer.load_best()
+    assert same(fit.weights(), Fit("float64", 30, 30, shuffled=False).steps(best + 1, rates)[2])
+
+
+@pytest.mark.parametrize("cost_last", [False, True])
+@pytest.mark.parametrize(("N", "batch"), [(30, 30), (6, 2), (50, 16)])
+@pytest.mark.parametrize("calls", ["one", "one an epoch"])
+def test_the_last_step_is_undone(N: int, batch: int, calls: str, cost_last: bool) -> None:
+    for epochs in (1, 2, 16, 17, 22, 23, 64, 65, 66, 90):
+        fit = Fit("float32", N, batch, shuffled=batch < N, cost_last=cost_last)
+        length = -(-N // batch)
+        rates = 0.001 / (1 + np.arange(epochs * length))
+        trainer = fit.trainer()
+        begun = 0
+        for end in [epochs] if calls == "one" else range(1, epochs + 1):
+            fit.run(trainer, end - begun, rates[begun * length : end * length].copy(), begun + 1)
+            begun = end
+        expected = fit.steps(epochs, rates)
+        assert same(fit.weights(), expected[2])
+        trainer.step_back()
+        assert same(fit.weights(), fit.trusted)
+        assert trainer.steps == expected[3]
+
+
+def test_no_step_is_undone_where_none_was_made() -> None:
+    fit = Fit("float32", 50, 16)
+    start = fit.weights()
+    trainer = fit.trainer()
+    trainer.step_back()
+    assert same(fit.weights(), start)
+    trainer.stop()
+    assert fit.run(trainer, 1, 0.001)[0] == "stopped"
+    trainer.step_back()
+    assert same(fit.weights(), start)
+
+
+def test_a_run_need_not_go_on_where_the_last_one_ended() -> None:
+    fit = Fit("float64", 50, 16)
+    trainer = fit.trainer()
+    fit.run(trainer, 2, 0.001)
+    before = fit.weights()
+    rates = np.array([0.001, 1e160, 0.001, 0.001])
+    assert fit.run(trainer, 1, rates, first_epoch=9)[0] == "infinite cost"
+    assert trainer.steps == 10
+    again = Fit("float64", 50, 16)
+    again.run(again.trainer(), 2, 0.001)
+    assert same(again.weights(), before)
+    again.start = again.state
+    assert same(fit.weights(), again.steps(1, rates, 9)[2])
+
+
+@pytest.mark.parametrize("epochs", [2, 200])
+def test_no_epoch_better_than_the_start(epochs: int) -> None:
     fit = Fit("float32", 50, 16)
     start = fit.weights()
     trainer = fit.trainer()
     trainer.best_cost = 0.0
-    fit.run(trainer, 2, 0.001, keep_best=True)
+    fit.run(trainer, epochs, 0.001, keep_best=True)
     assert not same(fit.weights(), start)
     trainer.load_best()
     assert same(fit.weights(), start)

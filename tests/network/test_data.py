@@ -262,3 +262,33 @@ def test_training_does_not_start_from_what_is_not_finite(value, dtype, message):
     params["b2"][1] = value
     with pytest.raises(lw.DataError, match=rf"params\['b2'\] has 1 .*{message}.* at row 1"):
         lw.train(NET, X, Y, params=params, dtype=dtype)
+
+
+LAYOUTS = {
+    "rows": lambda a: a,
+    "columns": np.asfortranarray,
+    "gaps": lambda a: np.repeat(a, 2, axis=1)[:, ::2],
+    "backwards": lambda a: a[::-1].copy()[::-1],
+    "other byte order": lambda a: a.astype(a.dtype.newbyteorder()),
+    "read only": lambda a: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])
+def test_the_first_infinite_number_is_found_in_any_layout(layout, dtype):
+    wide = np.ones((70, 3), dtype)
+    lw.train(lw.Network([3, 2]), layout(wide), np.ones((70, 2)), epochs=1)
+    wide[41, 2] = np.inf
+    wide[43, 1] = np.nan
+    with pytest.raises(lw.DataError, match="X has 2 NaN or infinite values; the first is inf at row 41, column 2"):
+        lw.train(lw.Network([3, 2]), layout(wide), np.ones((70, 2)), epochs=1)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_numbers_too_large_for_the_precision_are_found_in_any_layout(layout):
+    wide = np.ones((70, 3))
+    wide[5, 1] = -1e39
+    with pytest.raises(lw.DataError, match=r"X has 1 values too large for float32; the first is -1e\+39 at row 5"):
+        lw.train(lw.Network([3, 2]), layout(wide), np.ones((70, 2)), epochs=1, dtype="float32")
+    lw.train(lw.Network([3, 2]), layout(wide), np.ones((70, 2)), epochs=1, optimizer=lw.SGD(1e-100))

@@ -26,13 +26,13 @@ def pack_state(p: Words, values: list[tuple[int, int, np.ndarray]]) -> np.ndarra
 
 
 def network(
-    dtype: str, rows: int, sizes=(5, 70, 3), gather: bool = False
+    dtype: str, rows: int, sizes=(5, 70, 3), gather: bool = False, cost_last: bool = False
 ) -> tuple[Words, list[np.ndarray], np.ndarray]:
     """A step of gradient descent: half squared error, relu, one hidden layer.
 
     X and Y are bound arrays, or gathered from two sources; the cost is the last bound array. Returns the program,
     samples, and a state with starting weights, of which `p.weights` are the values. States of any number of rows are
-    alike.
+    alike. ``cost_last``: it is written after the weights, not beside them.
     """
     p = Words(dtype, n_sources=2 if gather else 0)
     n, h, k = sizes
@@ -67,8 +67,9 @@ def network(
         jobs.append(p.job(K, N, code, "rcb"))
         g = p.local(1, N)
         jobs.append(p.job(1, N, [p.instruction("column_reduce", [g, delta], [rows, 0]), update(b[i], g)], "c"))
-    jobs.append(p.job(1, 1, [p.instruction("column_reduce", [cost, loss], [rows, 1])]))
-    p.stage(*jobs)
+    of_cost = p.job(1, 1, [p.instruction("column_reduce", [cost, loss], [rows, 1])])
+    for stage in [jobs, [of_cost]] if cost_last else [[*jobs, of_cost]]:
+        p.stage(*stage)
     weights = [random(10 + i, *s, dtype=dtype) / 2 for i, s in enumerate([(n, h), (h, k)])]
     state = pack_state(p, [(P[0], 0, weights[0]), (P[1], 0, weights[1]), (Q[1], 1, weights[1])])
     for i, w in enumerate(weights):

@@ -48,6 +48,6 @@ def runner(nodes: Sequence[Node], dtype: str, engine: str) -> Computes:
 
 
 def training(engine: str, step: Step, data: Data, start: Mapping[Node, Array], dtype: str) -> Training:
-    """What trains: ``start`` holds the values of all that steps change."""
+    """What trains: ``start`` holds values of what steps change, which begins at 0 where it is not named."""
     kind = NumpyTraining if checked_engine(engine) == "numpy" else NativeTraining
     return kind(step, data, start, dtype)

@@ -11,7 +11,7 @@ import numpy as np
 from layerwise.compile.lower import State, lower, packing
 from layerwise.compile.memory import ALIGNMENT
 from layerwise.compile.program import Program
-from layerwise.engine.programs import NativeRunner, compiled, constant_array, native, target
+from layerwise.engine.programs import compiled, constant_array, native, target
 from layerwise.engine.training import Data, Outcome, Step, Stop
 from layerwise.graph.node import Node
 from layerwise.graph.shapes import resolve
@@ -63,12 +63,14 @@ class NativeTraining:
         last = step_program(step, rest, dtype, isa, self._state) if rest else None
         self._memory = _aligned_zeros(self._state.size)
         self._packing = compiled(packing(self._state, target(dtype, isa)), isa)
-        for node in step.stores:
+        for node in start:
             matrix = np.asarray(start[node], dtype).reshape(self._state.places[node].rows, -1)
             for columns, part in self._parts(node):
                 part[...] = matrix[:, columns]
         self._pack()
         self._costs = [np.zeros((), dtype) for _ in (full, last)]
+        self._cost_programs: dict[int, Any] = {}
+        self._sources = [_gatherable(table, data.batch_size < data.n_rows) for table in data.tables]
         self._trainer = self._bound(full, last)
 
     def _parts(self, node: Node) -> Iterator[tuple[slice, Array]]:
@@ -106,7 +108,7 @@ class NativeTraining:
             state=self._memory,
             bound=self._arrays(full, self._costs[0]),
             last_bound=None if last is None else self._arrays(last, self._costs[1]),
-            sources=[_gatherable(table, shuffled) for table in self._data.tables],
+            sources=self._sources,
             rows=self._data.n_rows,
             batch=self._data.batch_size,
             parameters=np.array([(p.offset, p.stride * (1 if p.packed else p.rows)) for p in places]).reshape(-1, 2),
@@ -142,7 +144,9 @@ class NativeTraining:
         begun = outcome.seconds[-1] if outcome.seconds else 0.0
         scalars = self._scalars(epochs * self._data.steps)
         try:
-            status = self._trainer.run(first_epoch, epochs, scalars, costs, seconds, limit=limit, keep_best=True)
+            status = self._trainer.run(
+                first_epoch, epochs, scalars, costs, seconds, limit=limit, keep_best=limit < math.inf
+            )
             outcome.stopped = _STATUS[status]
         except KeyboardInterrupt:
             outcome.stopped = "interrupted"
@@ -150,7 +154,7 @@ class NativeTraining:
         outcome.costs += costs[:done].tolist()
         outcome.seconds += (begun + seconds[:done]).tolist()
         if outcome.stopped == "cost":
-            outcome.cost = next(float(c) for c in self._costs if not np.isfinite(c))
+            outcome.cost = self._trainer.cost
 
     def _scalars(self, steps: int) -> Array:
         """One row for each of the next steps; one for all where none of them changes."""
@@ -170,14 +174,37 @@ class NativeTraining:
         self._pack()
 
     def step_back(self) -> None:
-        self._trainer.load_trusted()
-        self._pack()
+        self._trainer.step_back()
+
+    def last_rows(self, epoch: int, most: int) -> Array | slice:
+        n = self._data.n_rows
+        if self._data.steps == 1:
+            return slice(most)
+        order, workspace = np.empty(n, np.int64), np.empty(native.permutation_workspace(n), np.uint64)
+        native.permutation(int(self._data.seed), int(Stream.SHUFFLE), epoch, order, workspace)
+        return order[(self._data.steps - 1) * self._data.batch_size :][:most]
 
     def cost_of(self, rows: Array | slice) -> float:
-        feeds: dict[Node, Any] = dict(self.values())
-        feeds.update((node, table[rows]) for node, table in zip(self._step.tables, self._data.tables, strict=True))
-        (cost,) = NativeRunner([self._step.cost], self._dtype.name, self._isa).run(feeds)
+        rows = np.arange(*rows.indices(self._data.n_rows)) if isinstance(rows, slice) else rows
+        if len(rows) not in self._cost_programs:
+            self._cost_programs[len(rows)] = self._cost_program(len(rows))
+        code, bound, cost = self._cost_programs[len(rows)]
+        code.run(bound, self._memory, None, 0, self._sources, rows)
         return float(cost)
+
+    def _cost_program(self, rows: int) -> tuple[Any, list[Array], Array]:
+        """The cost alone of so many rows, from the weights as steps read them: with its arrays, the last one for it."""
+        size = self._state.size
+        program = lower(
+            [self._step.cost],
+            {str(self._step.tables[0].shape[0]): rows},
+            target(self._dtype.name, self._isa),
+            state=self._state,
+            gathered=self._step.tables,
+        )
+        assert self._state.size == size, "the cost needs nothing in the state that a step does not need"
+        cost = np.zeros((), self._dtype)
+        return compiled(program, self._isa), self._arrays(program, cost), cost
 
 
 def _gatherable(table: Array, shuffled: bool) -> Array:

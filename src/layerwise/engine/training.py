@@ -13,6 +13,7 @@ import numpy as np
 from layerwise.compile.plan import plan
 from layerwise.engine.reference import Runner
 from layerwise.graph.node import Node
+from layerwise.graph.shapes import resolve
 from layerwise.randomness import Stream, permutation
 from layerwise.types import Array
 
@@ -75,11 +76,6 @@ class Data:
     def steps(self) -> int:
         """Steps in an epoch."""
         return -(-self.n_rows // self.batch_size)
-
-    def last_batch(self, epoch: int) -> Array | slice:
-        """The rows of the last batch."""
-        *_, rows = self.batches(epoch)
-        return rows
 
     def batches(self, epoch: int) -> Iterator[Array | slice]:
         """The rows of each batch."""
@@ -155,7 +151,14 @@ class Training(Protocol):
         ...
 
     def restore_best(self) -> None:
-        """Go back to the values after the epoch of the lowest cost; the start, where no epoch cost less."""
+        """Go back to the values after the epoch of the lowest cost; the start, where no epoch cost less.
+
+        An engine keeps them only in runs with a limit.
+        """
+        ...
+
+    def last_rows(self, epoch: int, most: int) -> Array | slice:
+        """At most so many rows of the last batch of an epoch."""
         ...
 
     def cost_of(self, rows: Array | slice) -> float:
@@ -184,7 +187,7 @@ class NumpyTraining:
     step : Step
     data : Data
     start : mapping of Node to array
-        The values of all that steps change.
+        Of what steps change; 0 where it is not named. Copied.
     dtype : {"float32", "float64"}
     """
 
@@ -194,8 +197,12 @@ class NumpyTraining:
         self._step, self._data, self._dtype = step, data, dtype
         self._runner = Runner(plan([step.cost, *step.stores.values()]), dtype)
         self._cost_runner = Runner(plan([step.cost]), dtype)
-        self._state = _State(start, start)
-        self._best, self._best_cost = start, math.inf
+        first = {
+            node: np.array(start[node], dtype) if node in start else np.zeros(resolve(node.shape, {}), dtype)
+            for node in step.stores
+        }
+        self._state = _State(first, first)
+        self._best, self._best_cost = first, math.inf
 
     @property
     def steps_done(self) -> int:
@@ -251,6 +258,10 @@ class NumpyTraining:
 
     def restore_best(self) -> None:
         self._state = replace(self._state, now=self._best)
+
+    def last_rows(self, epoch: int, most: int) -> Array | slice:
+        *_, rows = self._data.batches(epoch)
+        return slice(most) if isinstance(rows, slice) else rows[:most]
 
     def cost_of(self, rows: Array | slice) -> float:
         (cost,) = self._cost_runner.run(self._feeds(rows))

@@ -149,15 +149,15 @@ def _starting_weights(
     arrays, own = check_parameters(net, params)
     for name, array in arrays.items():
         check_finite(array, f"params[{name!r}]", dtype or own)
-    return {k: a.astype(dtype or own) for k, a in arrays.items()}, dtype or own
+    return {k: a.astype(dtype or own, copy=False) for k, a in arrays.items()}, dtype or own
 
 
 GROWTH = 100.0
 """An epoch whose cost is this many times that of the starting weights is a fit that runs away."""
 
 _LAST_FINITE = "The last weights whose cost was finite are kept."
-_SAMPLE = 1024
-"""Rows from which the cost of the starting weights is found."""
+_SAMPLE = 256
+"""Rows from which the cost is found at the start and after the last step: more would cost as much as a step."""
 
 
 class _Loop:
@@ -172,7 +172,6 @@ class _Loop:
         labels, weighted = data.tables[1].ndim == 1, len(data.tables) > 2
         self._graph = step_graph(net.graph(labels=labels, weighted=weighted), rule)
         values: dict[Node, Array] = {node: start[name] for name, node in self._graph.graph.parameters.items()}
-        values |= {node: np.zeros(node.shape, dtype) for node in self._graph.slots.values()}  # type: ignore[arg-type]
         self._training = training(engine, self._graph.step(rule), data, values, dtype)
         self._began = time.monotonic()
 
@@ -217,7 +216,7 @@ class _Loop:
 
     def _check_last_step(self) -> None:
         """No further step would find out that the last one led to weights of infinite cost."""
-        cost = self._training.cost_of(self.data.last_batch(len(self.epochs)))
+        cost = self._training.cost_of(self._training.last_rows(len(self.epochs), _SAMPLE))
         if not math.isfinite(cost):
             self._training.step_back()
             self._stop_diverged(f"The cost is {cost} after the last step")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from layerwise.arrays import numeric_array
+from layerwise.engine.finite import known_finite
 from layerwise.errors import DataError, ShapeError, nearest, shape_text
 from layerwise.ops.losses import LOSSES
 from layerwise.types import Array
@@ -35,7 +36,7 @@ def check_finite(array: Array, name: str, dtype: str = "float64") -> None:
 
     Too large are values that ``dtype``, the precision of the computation, would round to infinity.
     """
-    if array.dtype.kind != "f" or not array.size:
+    if array.dtype.kind != "f" or not array.size or known_finite(array, dtype):
         return
     wider = array.dtype.itemsize > np.dtype(dtype).itemsize
     if not wider:
