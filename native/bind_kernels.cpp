@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "bind_matrix.h"
 #include "layout.h"
 #include "rows.h"
 #include "timing.h"
@@ -34,15 +35,6 @@ using Labels = nb::ndarray<nb::ro, std::int64_t, nb::ndim<2>, nb::device::cpu>;
 
 void check(bool fits, const std::string& what) {
     if (!fits) throw nb::value_error((what + ".").c_str());
-}
-
-// Distance of rows whose columns lie side by side.
-std::size_t leading(const auto& x) {
-    if (x.size() == 0) return x.shape(1);
-    check(x.shape(1) <= 1 || x.stride(1) == 1, "columns must lie side by side");
-    if (x.shape(0) <= 1) return x.shape(1);
-    check(x.stride(0) >= static_cast<std::int64_t>(x.shape(1)), "rows must not overlap");
-    return static_cast<std::size_t>(x.stride(0));
 }
 
 template <class T, class A>

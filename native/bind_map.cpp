@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "bind_matrix.h"
 #include "prepared_map.h"
 #include "timing.h"
 
@@ -97,11 +98,7 @@ std::size_t stride_of(const auto& x, std::size_t rows, std::size_t columns, cons
         refuse(name + " must have shape (" + std::to_string(rows) + ", " + std::to_string(columns) + "); got (" +
                std::to_string(x.shape(0)) + ", " + std::to_string(x.shape(1)) + ").");
     }
-    if (rows == 0 || columns == 0) return columns;
-    if (columns > 1 && x.stride(1) != 1) refuse(name + " must have its columns side by side.");
-    if (rows <= 1) return columns;
-    if (x.stride(0) < static_cast<std::int64_t>(columns)) refuse(name + " must have rows that do not overlap.");
-    return static_cast<std::size_t>(x.stride(0));
+    return leading(x, name);
 }
 
 template <class T>

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "bind_matrix.h"
 #include "product.h"
 #include "product_timing.h"
 
@@ -133,15 +134,6 @@ using Rows = nb::ndarray<nb::ro, nb::ndim<2>, nb::device::cpu>;
 using Output = nb::ndarray<nb::ndim<2>, nb::device::cpu>;
 using Vector1 = nb::ndarray<nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Cuts = std::vector<std::size_t>;
-
-std::size_t leading(const auto& x, const char* name) {
-    if (x.size() == 0) return x.shape(1);  // whatever its strides
-    const bool fits = x.stride(1) == 1 || x.shape(1) <= 1;
-    if (!fits || (x.shape(0) > 1 && x.stride(0) < static_cast<std::int64_t>(x.shape(1)))) {
-        throw nb::value_error((std::string(name) + " must have its columns side by side.").c_str());
-    }
-    return x.shape(0) > 1 ? static_cast<std::size_t>(x.stride(0)) : x.shape(1);
-}
 
 void check_cuts(const Cuts& cuts, std::size_t end, const char* name) {
     if (!cuts.empty() && cuts.back() <= end && std::is_sorted(cuts.begin(), cuts.end())) return;
