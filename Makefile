@@ -80,9 +80,11 @@ SANITIZE_TESTS ?= tests/native --ignore=tests/native/test_pool.py
 sanitize: .venv/.stamp  ## the native code under sanitizers of memory, undefined behaviour and threads; takes long
 	$(BIN)/python $(PIP_INSTALL) cmake nanobind
 	mkdir -p $(SANITIZE)/programs
-	$(call build_with,address,address$(comma)undefined,pool_test program_fuzz _native)
-	$(call build_with,thread,thread,pool_test program_fuzz)
+	$(call build_with,address,address$(comma)undefined,forward_test pool_test program_fuzz _native)
+	$(call build_with,thread,thread,forward_test pool_test program_fuzz)
 	$(BIN)/python tests/native/program_seeds.py $(SANITIZE)/programs
+	$(SANITIZE)/address/forward_test
+	$(SANITIZE)/thread/forward_test
 	$(SANITIZE)/address/pool_test
 	$(SANITIZE)/thread/pool_test
 	$(SANITIZE)/address/program_fuzz $(SANITIZE)/programs $(MUTATIONS) 1

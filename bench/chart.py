@@ -37,8 +37,19 @@ COLOURS = {  # on light, on dark
 }
 
 
-def _style() -> str:
-    light, dark = (" ".join(f".{name} {{ --c: {pair[k]}; }}" for name, pair in COLOURS.items()) for k in (0, 1))
+def beginning(title: str, width: int, height: int, colours: dict[str, tuple[str, str]]) -> list[str]:
+    """The first lines of a chart: its size, its name, its style and its background."""
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    return [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
+        f"<title>{escape(title)}</title>",
+        f"<style>{_style(colours)}</style>",
+        f'<rect class="bg" width="{width}" height="{height}" rx="8"/>',
+    ]
+
+
+def _style(colours: dict[str, tuple[str, str]]) -> str:
+    light, dark = (" ".join(f".{name} {{ --c: {pair[k]}; }}" for name, pair in colours.items()) for k in (0, 1))
     return f"""
 {light}
 @media (prefers-color-scheme: dark) {{ {dark} }}
@@ -99,29 +110,25 @@ def _chart(title: str, lines: list[dict[str, Any]], job: str) -> str:
     def x(value: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * (math.log2(value) - low) / (high - low)
 
-    size = f'viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
-        f"<title>{escape(title)}</title>",
-        f"<style>{_style()}</style>",
-        f'<rect class="bg" width="{WIDTH}" height="{height}" rx="8"/>',
-        _text(20, 30, title, "ink title"),
-        _text(WIDTH - 20, 30, "left is faster; n× is how much faster layerwise is", "soft small", "end"),
+        *beginning(title, WIDTH, height, COLOURS),
+        text(20, 30, title, "ink title"),
+        text(WIDTH - 20, 30, "left is faster; n× is how much faster layerwise is", "soft small", "end"),
         *_legend(lines, job),
-        _text(WIDTH - RIGHT + 14, TOP - 12, "the best peer", "soft small"),
+        text(WIDTH - RIGHT + 14, TOP - 12, "the best peer", "soft small"),
     ]
     for power in range(low, high + 1, max(1, math.ceil((high - low) / 12))):
         at = x(2.0**power)
-        out.append(_segment(at, at, TOP - 4, bottom, "grid one" if power == 0 else "grid"))
-        out.append(_text(at, bottom + 18, f"{2**power}×" if power >= 0 else f"1/{2**-power}×", "soft small", "middle"))
+        out.append(segment(at, at, TOP - 4, bottom, "grid one" if power == 0 else "grid"))
+        out.append(text(at, bottom + 18, f"{2**power}×" if power >= 0 else f"1/{2**-power}×", "soft small", "middle"))
     for place, line in enumerate(lines):
         y = TOP + LINE * place + LINE / 2
         out += [
-            _text(LEFT - 14, y - 1, line["name"], "ink", "end"),
-            _text(LEFT - 14, y + 13, line["network"], "soft small", "end"),
-            _text(WIDTH - RIGHT + 14, y - 1, line["best"], "ink small"),
-            _text(WIDTH - RIGHT + 14, y + 13, line["time"], "soft small"),
-            _segment(LEFT, WIDTH - RIGHT, y, y, "grid"),
+            text(LEFT - 14, y - 1, line["name"], "ink", "end"),
+            text(LEFT - 14, y + 13, line["network"], "soft small", "end"),
+            text(WIDTH - RIGHT + 14, y - 1, line["best"], "ink small"),
+            text(WIDTH - RIGHT + 14, y + 13, line["time"], "soft small"),
+            segment(LEFT, WIDTH - RIGHT, y, y, "grid"),
         ]
         # layerwise last, so that nothing lies over it
         for name in sorted(line["marks"], key=lambda n: (n == LAYERWISE, n)):
@@ -129,19 +136,19 @@ def _chart(title: str, lines: list[dict[str, Any]], job: str) -> str:
             out.append(f'<g class="{name}"><title>{escape(said)}</title>')
             first, last = (x(v) for v in line["spread"][name])
             if last - first > 3:
-                out.append(_segment(first, last, y, y, "open"))
+                out.append(segment(first, last, y, y, "open"))
             at = x(line["marks"][name])
             if name == LAYERWISE and line["against"]:
-                out.append(_text(at, y - 11, f"{number(line['against'], 2)}×", "name small", "middle"))
+                out.append(text(at, y - 11, f"{number(line['against'], 2)}×", "name small", "middle"))
             out.append(_mark(MARKS[name], at, y, 7 if name == LAYERWISE else 5) + "</g>")
     return "\n".join([*out, "</svg>", ""])
 
 
-def _text(x: float, y: float, text: str, style: str, anchor: str = "start") -> str:
+def text(x: float, y: float, text: str, style: str, anchor: str = "start") -> str:
     return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _segment(x1: float, x2: float, y1: float, y2: float, style: str) -> str:
+def segment(x1: float, x2: float, y1: float, y2: float, style: str) -> str:
     return f'<line class="{style}" x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1:.1f}" y2="{y2:.1f}"/>'
 
 
@@ -150,7 +157,7 @@ def _legend(lines: list[dict[str, Any]], job: str) -> list[str]:
     out, at = [], 27.0
     for name in shown:
         label = PEERS[name].label
-        out.append(f'<g class="{name}">{_mark(MARKS[name], at, 56, 5)}{_text(at + 11, 60.5, label, "name")}</g>')
+        out.append(f'<g class="{name}">{_mark(MARKS[name], at, 56, 5)}{text(at + 11, 60.5, label, "name")}</g>')
         at += 28 + 8.2 * len(label)  # wide enough for the widest letters
     return out
 

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "bind_source.h"
 #include "forward.h"
 #include "pool.h"
 #include "threads.h"
@@ -19,15 +20,6 @@ namespace nb = nanobind;
 
 namespace lw {
 namespace {
-
-Isa isa_named(const std::optional<std::string>& name) {
-    if (!name) return best_isa();
-    for (int i = 0; i < isa_count; ++i) {
-        const Isa isa = static_cast<Isa>(i);
-        if (*name == isa_name(isa) && isa_available(isa)) return isa;
-    }
-    throw nb::value_error(("the instruction set " + *name + " is not available here").c_str());
-}
 
 // Of the array interface protocol, version 3: what NumPy's __array_struct__ holds. It says all there is to know of an
 // array for about 50 ns; nb::ndarray asks in several ways, some of them in Python, and needs 150.
@@ -75,23 +67,6 @@ const ArrayStruct* array_struct(PyObject* array, nb::object& owner) {
     return s != nullptr && s->two == 2 ? s : nullptr;
 }
 
-std::optional<Number> number_in(char kind, int bytes) {
-    struct Known {
-        char kind;
-        int bytes;
-        Number number;
-    };
-    static constexpr Known known[] = {
-        {'f', 4, Number::float32}, {'f', 8, Number::float64}, {'u', 1, Number::uint8},  {'b', 1, Number::uint8},
-        {'i', 8, Number::int64},   {'i', 4, Number::int32},   {'i', 2, Number::int16},  {'i', 1, Number::int8},
-        {'u', 8, Number::uint64},  {'u', 4, Number::uint32},  {'u', 2, Number::uint16},
-    };
-    for (const Known& k : known) {
-        if (k.kind == kind && k.bytes == bytes) return k.number;
-    }
-    return std::nullopt;
-}
-
 // The rows of X where it is a plain array that can be read as it lies in memory: not a subclass, which may mean
 // something else by its values (masked arrays do), two dimensions, C order.
 template <class T>
@@ -102,9 +77,9 @@ std::optional<typename Forward<T>::Rows> plain_rows(const Forward<T>& forward, P
     constexpr int wanted = c_contiguous | aligned | native_order;
     if (s == nullptr || s->dimensions != 2 || (s->flags & wanted) != wanted) return std::nullopt;
     if (static_cast<std::size_t>(s->shape[1]) != forward.inputs()) return std::nullopt;
-    const std::optional<Number> number = number_in(s->kind, s->item_bytes);
-    if (!number) return std::nullopt;
-    return typename Forward<T>::Rows{s->data, *number, static_cast<std::size_t>(s->shape[0])};
+    const std::optional<Element> element = element_of_kind(s->kind, static_cast<std::size_t>(s->item_bytes));
+    if (!element) return std::nullopt;
+    return typename Forward<T>::Rows{s->data, *element, static_cast<std::size_t>(s->shape[0])};
 }
 
 // A new array from numpy.empty, and where its elements are.
@@ -151,7 +126,7 @@ void bind(nb::module_& m, const char* name) {
     PyObject* const dtype = sizeof(T) == 4 ? numpy().float32 : numpy().float64;
     nb::class_<Forward<T>>(m, name)
         .def("__init__",
-             [](Forward<T>* self, std::optional<std::string> isa) { new (self) Forward<T>(isa_named(isa)); },
+             [](Forward<T>* self, std::optional<std::string> isa) { new (self) Forward<T>(isa_or_best(isa)); },
              nb::arg("isa") = nb::none())
         .def(
             "add",

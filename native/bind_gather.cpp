@@ -16,11 +16,11 @@
 namespace nb = nanobind;
 
 namespace lw {
-namespace {
 
-std::optional<Element> element_of(char code, std::size_t size) {
-    const auto sized = [size](Element one, Element two, Element four, Element eight) -> std::optional<Element> {
-        switch (size) {
+std::optional<Element> element_of_kind(char kind, std::size_t bytes) {
+    const auto sized = [bytes](std::optional<Element> one, Element two, Element four,
+                               Element eight) -> std::optional<Element> {
+        switch (bytes) {
             case 1: return one;
             case 2: return two;
             case 4: return four;
@@ -28,17 +28,26 @@ std::optional<Element> element_of(char code, std::size_t size) {
         }
         return std::nullopt;
     };
-    switch (code) {
-        case '?': return Element::boolean;
-        case 'b': case 'h': case 'i': case 'l': case 'q': case 'n':
-            return sized(Element::int8, Element::int16, Element::int32, Element::int64);
-        case 'B': case 'H': case 'I': case 'L': case 'Q': case 'N':
-            return sized(Element::uint8, Element::uint16, Element::uint32, Element::uint64);
-        case 'e': return Element::float16;
-        case 'f': return Element::float32;
-        case 'd': return Element::float64;
+    switch (kind) {
+        case 'b': return bytes == 1 ? std::optional(Element::boolean) : std::nullopt;
+        case 'i': return sized(Element::int8, Element::int16, Element::int32, Element::int64);
+        case 'u': return sized(Element::uint8, Element::uint16, Element::uint32, Element::uint64);
+        case 'f': return sized(std::nullopt, Element::float16, Element::float32, Element::float64);
     }
     return std::nullopt;
+}
+
+namespace {
+
+// Of a letter of the struct module.
+char kind_of(char code) {
+    switch (code) {
+        case '?': return 'b';
+        case 'b': case 'h': case 'i': case 'l': case 'q': case 'n': return 'i';
+        case 'B': case 'H': case 'I': case 'L': case 'Q': case 'N': return 'u';
+        case 'e': case 'f': case 'd': return 'f';
+    }
+    return '\0';
 }
 
 std::optional<Element> element_of(const Py_buffer& view) {
@@ -58,7 +67,7 @@ std::optional<Element> element_of(const Py_buffer& view) {
             break;
     }
     if (format[0] == '\0' || format[1] != '\0') return std::nullopt;
-    return element_of(format[0], static_cast<std::size_t>(view.itemsize));
+    return element_of_kind(kind_of(format[0]), static_cast<std::size_t>(view.itemsize));
 }
 
 }  // namespace
@@ -87,15 +96,6 @@ namespace {
 
 using Rows = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Output = nb::ndarray<nb::device::cpu>;
-
-Isa isa_of(const std::optional<std::string>& name) {
-    if (!name) return best_isa();
-    for (int i = 0; i < isa_count; ++i) {
-        const Isa isa = static_cast<Isa>(i);
-        if (isa_available(isa) && *name == isa_name(isa)) return isa;
-    }
-    throw nb::value_error(("no instruction set " + *name + " on this machine.").c_str());
-}
 
 template <class T>
 void gather_into(const Source& source, const std::variant<std::int64_t, Rows>& rows, std::size_t n, Output& out,
@@ -138,11 +138,11 @@ void gather_rows(nb::handle array, const std::variant<std::int64_t, Rows>& rows,
             throw nb::index_error("a row that source does not have.");
         }
     }
-    if (out.dtype() == nb::dtype<float>()) return gather_into<float>(source, rows, n, out, isa_of(isa));
-    if (out.dtype() == nb::dtype<double>()) return gather_into<double>(source, rows, n, out, isa_of(isa));
+    if (out.dtype() == nb::dtype<float>()) return gather_into<float>(source, rows, n, out, isa_or_best(isa));
+    if (out.dtype() == nb::dtype<double>()) return gather_into<double>(source, rows, n, out, isa_or_best(isa));
     if (out.dtype() != nb::dtype<std::int64_t>()) throw nb::type_error("out must be float32, float64 or int64.");
     if (!is_integer(source.element)) throw nb::type_error("int64 is made of integers only.");
-    gather_into<std::int64_t>(source, rows, n, out, isa_of(isa));
+    gather_into<std::int64_t>(source, rows, n, out, isa_or_best(isa));
 }
 
 }  // namespace

@@ -7,7 +7,6 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <optional>
 #include <string>
@@ -16,8 +15,10 @@
 #include <utility>
 #include <vector>
 
+#include "bind_matrix.h"
 #include "layout.h"
 #include "rows.h"
+#include "timing.h"
 
 namespace nb = nanobind;
 
@@ -32,26 +33,8 @@ using FlatOut = nb::ndarray<nb::ndim<1>, nb::device::cpu>;
 using Index = nb::ndarray<nb::ro, std::int64_t, nb::ndim<1>, nb::device::cpu>;
 using Labels = nb::ndarray<nb::ro, std::int64_t, nb::ndim<2>, nb::device::cpu>;
 
-Isa isa_of(const Name& name) {
-    if (!name) return best_isa();
-    for (int i = 0; i < isa_count; ++i) {
-        const Isa isa = static_cast<Isa>(i);
-        if (isa_available(isa) && *name == isa_name(isa)) return isa;
-    }
-    throw nb::value_error(("isa must be one of isas(); got " + *name + ".").c_str());
-}
-
 void check(bool fits, const std::string& what) {
     if (!fits) throw nb::value_error((what + ".").c_str());
-}
-
-// Distance of rows whose columns lie side by side.
-std::size_t leading(const auto& x) {
-    if (x.size() == 0) return x.shape(1);
-    check(x.shape(1) <= 1 || x.stride(1) == 1, "columns must lie side by side");
-    if (x.shape(0) <= 1) return x.shape(1);
-    check(x.stride(0) >= static_cast<std::int64_t>(x.shape(1)), "rows must not overlap");
-    return static_cast<std::size_t>(x.stride(0));
 }
 
 template <class T, class A>
@@ -91,7 +74,7 @@ void softmax(const std::string& kind, const In& z, const Out& out, std::size_t g
     check_shape(out, z.shape(0), z.shape(1), "out");
     with_type(z.dtype(), [&](auto zero) {
         using T = decltype(zero);
-        const RowKernels<T>& k = row_kernels<T>(isa_of(isa));
+        const RowKernels<T>& k = row_kernels<T>(isa_or_best(isa));
         const T* const from = data<const T>(z);
         T* const to = data<T>(out);
         const auto f = kind == "softmax" ? k.softmax : k.log_softmax;
@@ -106,7 +89,7 @@ void softmax_cross_entropy(const In& z, const In& targets, const Out& loss, cons
     if (a) check_shape(*a, z.shape(0), z.shape(1), "a");
     with_type(z.dtype(), [&](auto zero) {
         using T = decltype(zero);
-        row_kernels<T>(isa_of(isa))
+        row_kernels<T>(isa_or_best(isa))
             .softmax_cross_entropy(data<const T>(z), leading(z), data<const T>(targets), leading(targets),
                                    data<T>(loss), leading(loss), a ? data<T>(*a) : nullptr, a ? leading(*a) : 0,
                                    z.shape(0), z.shape(1));
@@ -119,7 +102,7 @@ void row_reduce(const In& x, const Out& out, const std::string& op, const Name& 
           "number of columns that divides its columns");
     with_type(x.dtype(), [&](auto zero) {
         using T = decltype(zero);
-        row_kernels<T>(isa_of(isa))
+        row_kernels<T>(isa_or_best(isa))
             .row_reduce(data<const T>(x), leading(x), data<T>(out), leading(out), x.shape(0), groups,
                         x.shape(1) / groups, reduction_of(op));
     });
@@ -130,7 +113,7 @@ void column_reduce(const In& d, const Out& out, const std::string& op, const Nam
     check(op != "logsumexp", "logsumexp is not offered down columns");
     with_type(d.dtype(), [&](auto zero) {
         using T = decltype(zero);
-        row_kernels<T>(isa_of(isa))
+        row_kernels<T>(isa_or_best(isa))
             .column_reduce(data<const T>(d), leading(d), d.shape(0), d.shape(1), data<T>(out), reduction_of(op));
     });
 }
@@ -141,7 +124,7 @@ std::vector<double> time_rows(const std::string& kernel, std::size_t rows, std::
     std::vector<double> result;
     with_type(dtype == "float64" ? nb::dtype<double>() : nb::dtype<float>(), [&](auto zero) {
         using T = decltype(zero);
-        const RowKernels<T>& k = row_kernels<T>(isa_of(isa));
+        const RowKernels<T>& k = row_kernels<T>(isa_or_best(isa));
         const std::size_t n = rows * columns;
         std::vector<T> z(n), t(n), a(n), l(std::max(rows * groups, columns));
         for (std::size_t i = 0; i < n; ++i) z[i] = static_cast<T>(3 * std::sin(static_cast<double>(i * i % 8191)));
@@ -161,16 +144,8 @@ std::vector<double> time_rows(const std::string& kernel, std::size_t rows, std::
                 k.column_reduce(z.data(), columns, rows, columns, l.data(), reduction_of(kernel.substr(7)));
             else throw nb::value_error("no such kernel.");
         };
-        call();
-        using Clock = std::chrono::steady_clock;
-        const auto seconds = [&](std::size_t calls) {
-            const auto start = Clock::now();
-            for (std::size_t i = 0; i < calls; ++i) call();
-            return std::chrono::duration<double>(Clock::now() - start).count();
-        };
-        std::size_t calls = 1;
-        while (seconds(calls) < 2e-4) calls *= 2;
-        for (std::size_t i = 0; i < repeats; ++i) result.push_back(seconds(calls) / static_cast<double>(calls) * 1e9);
+        const std::size_t calls = calls_in_slice(call);
+        for (std::size_t i = 0; i < repeats; ++i) result.push_back(seconds_per_call(call, calls) * 1e9);
     });
     return result;
 }

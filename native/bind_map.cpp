@@ -5,13 +5,13 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <chrono>
-#include <ctime>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "bind_matrix.h"
 #include "prepared_map.h"
+#include "timing.h"
 
 namespace nb = nanobind;
 
@@ -23,18 +23,6 @@ using Input = nb::ndarray<nb::ro, nb::ndim<2>, nb::device::cpu>;
 using Output = nb::ndarray<nb::ndim<2>, nb::device::cpu>;
 
 [[noreturn]] void refuse(const std::string& told) { throw nb::value_error(told.c_str()); }
-
-Isa isa_of(const std::optional<std::string>& name) {
-    if (!name) return best_isa();
-    std::string known;
-    for (int i = 0; i < isa_count; ++i) {
-        const Isa isa = static_cast<Isa>(i);
-        if (!isa_available(isa)) continue;
-        if (*name == isa_name(isa)) return isa;
-        known += (known.empty() ? "" : ", ") + std::string(isa_name(isa));
-    }
-    refuse("isa must be one of " + known + " on this machine; got " + *name + ".");
-}
 
 // The words of a program in order, each within its limits.
 class Reader {
@@ -110,22 +98,7 @@ std::size_t stride_of(const auto& x, std::size_t rows, std::size_t columns, cons
         refuse(name + " must have shape (" + std::to_string(rows) + ", " + std::to_string(columns) + "); got (" +
                std::to_string(x.shape(0)) + ", " + std::to_string(x.shape(1)) + ").");
     }
-    if (rows == 0 || columns == 0) return columns;
-    if (columns > 1 && x.stride(1) != 1) refuse(name + " must have its columns side by side.");
-    if (rows <= 1) return columns;
-    if (x.stride(0) < static_cast<std::int64_t>(columns)) refuse(name + " must have rows that do not overlap.");
-    return static_cast<std::size_t>(x.stride(0));
-}
-
-// Seconds of this thread on a core: what other processes take from the machine does not count.
-double now() {
-#if defined(CLOCK_THREAD_CPUTIME_ID)
-    timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-#else
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-#endif
+    return leading(x, name);
 }
 
 template <class T>
@@ -155,15 +128,14 @@ double run_map(const Words& words, const std::vector<double>& options, const std
     const Maps<T>& kernels = maps<T>(isa);
     const PreparedMap<T> map(code, isa);
     nb::gil_scoped_release released;
-    const double start = now();
-    for (int i = 0; i < calls; ++i) {
+    const auto run = [&] {
         if (prepared) {
             map.run(from.data(), to.data(), rows, columns);
         } else {
             kernels.run(code, from.data(), to.data(), rows, columns);
         }
-    }
-    return (now() - start) / calls;
+    };
+    return seconds_per_call(run, static_cast<std::size_t>(calls));
 }
 
 }  // namespace
@@ -188,10 +160,10 @@ void bind_map(nb::module_& m) {
             if (outputs.empty()) refuse("a program has one output at least.");
             if (calls < 1) refuse("calls must be positive.");
             if (outputs[0].dtype() == nb::dtype<float>()) {
-                return run_map<float>(words, options, inputs, outputs, isa_of(isa), calls, prepared);
+                return run_map<float>(words, options, inputs, outputs, isa_or_best(isa), calls, prepared);
             }
             if (outputs[0].dtype() == nb::dtype<double>()) {
-                return run_map<double>(words, options, inputs, outputs, isa_of(isa), calls, prepared);
+                return run_map<double>(words, options, inputs, outputs, isa_or_best(isa), calls, prepared);
             }
             refuse("outputs must be float32 or float64.");
         },

@@ -25,19 +25,6 @@ int unary_index(const std::string& name) {
     throw nb::value_error(("expected the name of a function, one of functions(); got '" + name + "'").c_str());
 }
 
-Isa isa_of(const std::optional<std::string>& name) {
-    if (!name) return best_isa();
-    std::string known;
-    for (int i = 0; i < isa_count; ++i) {
-        const Isa isa = static_cast<Isa>(i);
-        if (!isa_available(isa)) continue;
-        if (*name == isa_name(isa)) return isa;
-        known += (known.empty() ? "" : ", ") + std::string(isa_name(isa));
-    }
-    throw nb::value_error(
-        ("expected an instruction set that can run here (" + known + "); got '" + *name + "'").c_str());
-}
-
 void check_contiguous(const Array& array) {
     std::int64_t step = 1;
     for (std::size_t i = array.ndim(); i-- > 0;) {
@@ -66,7 +53,7 @@ nb::object apply_as(ArrayFunction<T> f, const Array& array, const std::vector<do
 nb::object apply(const std::string& name, const Array& array, const std::vector<double>& options,
                  const std::optional<std::string>& isa) {
     const int i = unary_index(name);
-    const MathTable& table = math_table(isa_of(isa));
+    const MathTable& table = math_table(isa_or_best(isa));
     if (options.size() != static_cast<std::size_t>(unary_facts[i].options)) {
         throw nb::value_error(("expected " + std::to_string(unary_facts[i].options) + " options for " + name +
                                "; got " + std::to_string(options.size()))

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "bind_matrix.h"
 #include "product.h"
 #include "product_timing.h"
 
@@ -25,18 +26,6 @@ namespace {
 
 using Array = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
 using Name = std::optional<std::string>;
-
-Isa isa_of(const Name& name) {
-    if (!name) return best_isa();
-    std::string names;
-    for (int i = 0; i < isa_count; ++i) {
-        const Isa isa = static_cast<Isa>(i);
-        if (!isa_available(isa)) continue;
-        if (*name == isa_name(isa)) return isa;
-        names += std::string(names.empty() ? "" : ", ") + isa_name(isa);
-    }
-    throw nb::value_error(("isa must be one of " + names + " on this machine; got " + *name + ".").c_str());
-}
 
 std::string shape_of(const Array& x) {
     std::string s = "(";
@@ -118,8 +107,8 @@ nb::object matmul(const Array& a, const Array& b, const std::optional<Array>& bi
     }
     if (relu && !bias) throw nb::value_error("relu needs a bias.");
     const void* row = bias ? bias->data() : nullptr;
-    if (wide) return multiply(a, b, static_cast<const double*>(row), relu, isa_of(isa), false);
-    return multiply(a, b, static_cast<const float*>(row), relu, isa_of(isa), false);
+    if (wide) return multiply(a, b, static_cast<const double*>(row), relu, isa_or_best(isa), false);
+    return multiply(a, b, static_cast<const float*>(row), relu, isa_or_best(isa), false);
 }
 
 nb::object matmul_t(const Array& a, const Array& b, const Name& isa) {
@@ -127,8 +116,8 @@ nb::object matmul_t(const Array& a, const Array& b, const Name& isa) {
     check_matrix(b, "b");
     const bool wide = is_double(a, b);
     if (a.shape(1) != b.shape(1)) refuse(a, b, "(M, K) and (N, K)");
-    if (wide) return multiply<double>(a, b, nullptr, false, isa_of(isa), true);
-    return multiply<float>(a, b, nullptr, false, isa_of(isa), true);
+    if (wide) return multiply<double>(a, b, nullptr, false, isa_or_best(isa), true);
+    return multiply<float>(a, b, nullptr, false, isa_or_best(isa), true);
 }
 
 nb::object t_matmul(const Array& a, const Array& b, const Name& isa) {
@@ -136,8 +125,8 @@ nb::object t_matmul(const Array& a, const Array& b, const Name& isa) {
     check_matrix(b, "b");
     const bool wide = is_double(a, b);
     if (a.shape(0) != b.shape(0)) refuse(a, b, "(K, M) and (K, N)");
-    if (wide) return t_multiply<double>(a, b, isa_of(isa));
-    return t_multiply<float>(a, b, isa_of(isa));
+    if (wide) return t_multiply<double>(a, b, isa_or_best(isa));
+    return t_multiply<float>(a, b, isa_or_best(isa));
 }
 
 // Rows of a matrix that may lie apart.
@@ -145,15 +134,6 @@ using Rows = nb::ndarray<nb::ro, nb::ndim<2>, nb::device::cpu>;
 using Output = nb::ndarray<nb::ndim<2>, nb::device::cpu>;
 using Vector1 = nb::ndarray<nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Cuts = std::vector<std::size_t>;
-
-std::size_t leading(const auto& x, const char* name) {
-    if (x.size() == 0) return x.shape(1);  // whatever its strides
-    const bool fits = x.stride(1) == 1 || x.shape(1) <= 1;
-    if (!fits || (x.shape(0) > 1 && x.stride(0) < static_cast<std::int64_t>(x.shape(1)))) {
-        throw nb::value_error((std::string(name) + " must have its columns side by side.").c_str());
-    }
-    return x.shape(0) > 1 ? static_cast<std::size_t>(x.stride(0)) : x.shape(1);
-}
 
 void check_cuts(const Cuts& cuts, std::size_t end, const char* name) {
     if (!cuts.empty() && cuts.back() <= end && std::is_sorted(cuts.begin(), cuts.end())) return;
@@ -304,7 +284,7 @@ void bind_product(nb::module_& m) {
             const Operands operands = operands_of(epilogue, bias, other, c);
             is_double(a.dtype(), b.dtype());
             const auto run = is_double(a.dtype(), c.dtype()) ? multiply_parts<double> : multiply_parts<float>;
-            run(kind_of(kind), a, b, c, row_cuts, column_cuts, isa_of(isa), operands);
+            run(kind_of(kind), a, b, c, row_cuts, column_cuts, isa_or_best(isa), operands);
         },
         "kind"_a, "a"_a, "b"_a, "c"_a, "row_cuts"_a, "column_cuts"_a, "isa"_a = nb::none(),
         "epilogue"_a = "none", "bias"_a = nb::none(), "other"_a = nb::none(),
@@ -315,7 +295,7 @@ void bind_product(nb::module_& m) {
         "pack_parts",
         [](const std::string& by, const Rows& b, Vector1 packed, const Cuts& cuts, const Name& isa) {
             const auto run = is_double(b.dtype(), packed.dtype()) ? pack_parts<double> : pack_parts<float>;
-            run(by, b, packed, cuts, isa_of(isa));
+            run(by, b, packed, cuts, isa_or_best(isa));
         },
         "by"_a, "b"_a, "packed"_a, "cuts"_a, "isa"_a = nb::none(),
         "The packed copy of b, one call for each part between the cuts, which count blocks, or rows of b if by = "
@@ -324,25 +304,25 @@ void bind_product(nb::module_& m) {
         "column_sums",
         [](const Rows& d, Vector1 sums, const Cuts& cuts, const Name& isa) {
             const auto run = is_double(d.dtype(), sums.dtype()) ? column_sums<double> : column_sums<float>;
-            run(d, sums, cuts, isa_of(isa));
+            run(d, sums, cuts, isa_or_best(isa));
         },
         "d"_a, "sums"_a, "cuts"_a, "isa"_a = nb::none(), "1ᵀ · d, one call for each part between the cuts.");
     m.def(
         "packed_size",
         [](std::size_t K, std::size_t N, const std::string& dtype, const Name& isa) {
-            return is_double(dtype) ? products<double>(isa_of(isa)).packed_size(K, N)
-                                    : products<float>(isa_of(isa)).packed_size(K, N);
+            return is_double(dtype) ? products<double>(isa_or_best(isa)).packed_size(K, N)
+                                    : products<float>(isa_or_best(isa)).packed_size(K, N);
         },
         "K"_a, "N"_a, "dtype"_a, "isa"_a = nb::none(), "Elements of a packed operand (K, N).");
     m.def(
         "product_block", [](const std::string& dtype, const Name& isa) {
-            return is_double(dtype) ? products<double>(isa_of(isa)).block : products<float>(isa_of(isa)).block;
+            return is_double(dtype) ? products<double>(isa_or_best(isa)).block : products<float>(isa_or_best(isa)).block;
         },
         "dtype"_a, "isa"_a = nb::none(), "Columns of a block of a packed operand.");
     m.def(
         "fma_peak",
         [](const std::string& dtype, const Name& isa) {
-            const Isa set = isa_of(isa);
+            const Isa set = isa_or_best(isa);
             const bool wide = is_double(dtype);
             nb::gil_scoped_release released;
             return wide ? peak(products<double>(set)) : peak(products<float>(set));
@@ -355,7 +335,7 @@ void bind_product(nb::module_& m) {
            const std::string& epilogue) {
             const Timed timed{kind_of(kind), M, K, N, stride, parts.first, parts.second, epilogue_of(epilogue)};
             const bool wide = is_double(dtype);
-            const Isa set = isa_of(isa);
+            const Isa set = isa_or_best(isa);
             Times times;
             {
                 nb::gil_scoped_release released;

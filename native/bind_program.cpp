@@ -18,15 +18,6 @@ namespace {
 using Readable = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
 using Writable = nb::ndarray<nb::c_contig, nb::device::cpu>;
 
-Isa isa_named(const std::optional<std::string>& name) {
-    if (!name) return best_isa();
-    for (int i = 0; i < isa_count; ++i) {
-        const Isa isa = static_cast<Isa>(i);
-        if (*name == isa_name(isa) && isa_available(isa)) return isa;
-    }
-    throw nb::value_error(("the instruction set " + *name + " is not available here").c_str());
-}
-
 constexpr std::size_t most_cut = std::size_t{1} << 40;
 
 // An empty array may have no address.
@@ -117,7 +108,7 @@ void bind(nb::module_& m, const char* name) {
         .def(
             "__init__",
             [](Program<T>* self, const Words& words, const Numbers& numbers, const std::optional<std::string>& isa) {
-                new (self) Program<T>({words.data(), words.size()}, {numbers.data(), numbers.size()}, isa_named(isa));
+                new (self) Program<T>({words.data(), words.size()}, {numbers.data(), numbers.size()}, isa_or_best(isa));
             },
             nb::arg("words"), nb::arg("numbers"), nb::arg("isa") = nb::none())
         .def("run", run<T>, nb::arg("bound"), nb::arg("state") = nb::none(), nb::arg("scalars") = nb::none(),

@@ -5,10 +5,14 @@
 #include <nanobind/nanobind.h>
 
 #include <cstddef>
+#include <optional>
 
 #include "gather.h"
 
 namespace lw {
+
+// By the letters of NumPy's array interface: b for booleans, i, u, f.
+std::optional<Element> element_of_kind(char kind, std::size_t bytes);
 
 class SourceBuffer {
 public:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <limits>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -39,38 +40,6 @@ std::size_t rounded_up(std::size_t n, std::size_t step) { return (n + step - 1) 
 
 }  // namespace
 
-#define LW_DECLARE(ISA)                          \
-    namespace isa_##ISA {                        \
-    extern const RowFunctions<float> row_functions_f32;   \
-    extern const RowFunctions<double> row_functions_f64;  \
-    }
-
-LW_DECLARE(baseline)
-#if defined(LW_X86)
-LW_DECLARE(avx2)
-LW_DECLARE(avx512)
-#endif
-
-template <>
-const RowFunctions<float>& row_functions<float>(Isa isa) {
-#if defined(LW_X86)
-    if (isa == Isa::avx512) return isa_avx512::row_functions_f32;
-    if (isa == Isa::avx2) return isa_avx2::row_functions_f32;
-#endif
-    (void)isa;
-    return isa_baseline::row_functions_f32;
-}
-
-template <>
-const RowFunctions<double>& row_functions<double>(Isa isa) {
-#if defined(LW_X86)
-    if (isa == Isa::avx512) return isa_avx512::row_functions_f64;
-    if (isa == Isa::avx2) return isa_avx2::row_functions_f64;
-#endif
-    (void)isa;
-    return isa_baseline::row_functions_f64;
-}
-
 template <class T>
 struct Forward<T>::Call {
     Rows X;
@@ -91,7 +60,12 @@ void Forward<T>::Release::operator()(T* p) const {
 }
 
 template <class T>
-Forward<T>::Forward(Isa isa) : products_(products<T>(isa)), math_(math_table(isa)), rows_(row_functions<T>(isa)) {}
+Forward<T>::Forward(Isa isa)
+    : products_(products<T>(isa)),
+      math_(math_table(isa)),
+      gather_(gather<T>(isa)),
+      rows_(row_kernels<T>(isa)),
+      wide_rows_(row_kernels<double>(isa)) {}
 
 template <class T>
 void Forward<T>::add(const T* W, const T* b, std::size_t in, std::size_t out, std::string_view function,
@@ -166,9 +140,9 @@ void Forward<T>::finish(const Layer& layer, const T* Z, std::size_t rows, T* A) 
         case Row::none:
             return;
         case Row::softmax:
-            return rows_.softmax(A, rows, layer.width);
+            return rows_.softmax(A, layer.width, A, layer.width, rows, 1, layer.width);
         case Row::log_softmax:
-            return rows_.log_softmax(A, rows, layer.width);
+            return rows_.log_softmax(A, layer.width, A, layer.width, rows, 1, layer.width);
         case Row::sigmoid_pair:
             for (std::size_t r = 0; r < rows; ++r) {
                 const T z = Z[r];
@@ -183,14 +157,23 @@ void Forward<T>::finish(const Layer& layer, const T* Z, std::size_t rows, T* A) 
 template <class T>
 bool Forward<T>::panel(const Call& call, std::size_t first, std::size_t rows, T* work, int threads) const {
     const std::size_t count = rows * inputs();
-    const std::size_t number = static_cast<std::size_t>(call.X.number);
-    const void* const X = static_cast<const char*>(call.X.data) + first * inputs() * number_bytes[number];
+    const Element element = call.X.element;
+    const std::size_t bytes = element_bytes[static_cast<std::size_t>(element)];
+    const void* const X = static_cast<const char*>(call.X.data) + first * inputs() * bytes;
+    constexpr T largest = std::numeric_limits<T>::max();
     T* const spare[2] = {work, work + rows * widest_};
     const T* A = static_cast<const T*>(X);
-    const bool convert = call.X.number != number_of<T>;
+    const bool convert = element != element_of<T>;
     if (convert) {
         T* const converted = work + 2 * rows * widest_;
-        if (!rows_.read[number](X, converted, count)) return false;
+        const Source flat{X, element, static_cast<std::ptrdiff_t>(count * bytes), static_cast<std::ptrdiff_t>(bytes),
+                          count};
+        gather_.range(flat, 0, 1, converted, count);
+        // Doubles as they came: what lies just above the largest float is rounded to it.
+        const bool fits = element == Element::float64
+                              ? wide_rows_.within(static_cast<const double*>(X), count, largest)
+                              : is_integer(element) || rows_.within(converted, count, largest);
+        if (!fits) return false;
         A = converted;
     }
     for (std::size_t l = 0; l < layers_.size(); ++l) {
@@ -200,11 +183,11 @@ bool Forward<T>::panel(const Call& call, std::size_t first, std::size_t rows, T*
         T* const Z = to + rows * (layer.out() - layer.width);
         compute(layer, A, rows, Z, threads);
         // After the product, which computes while the rows come from memory: a pass before it would wait for them.
-        if (l == 0 && call.check && !convert && !rows_.finite(A, count)) return false;
+        if (l == 0 && call.check && !convert && !rows_.within(A, count, largest)) return false;
         finish(layer, Z, rows, to);
         A = to;
     }
-    if (call.labels != nullptr) rows_.argmax(A, rows, outputs(), call.labels + first);
+    if (call.labels != nullptr) rows_.argmax(A, outputs(), call.labels + first, rows, outputs());
     return true;
 }
 
@@ -227,7 +210,7 @@ bool Forward<T>::start(const Call& call, int threads) const {
     if (n == 0 || layers_.empty()) return true;
     const int useful = std::max(threads_for(work_ * static_cast<double>(n), threads), 1);
     const std::size_t tile = products_.tile_rows, team = static_cast<std::size_t>(useful);
-    const std::size_t row_work = 2 * widest_ + (call.X.number == number_of<T> ? 0 : inputs());
+    const std::size_t row_work = 2 * widest_ + (call.X.element == element_of<T> ? 0 : inputs());
     // With less than a tile of rows for each thread they share the columns. So they do with less than a panel for each
     // where the weights come from memory, of which each thread then reads its part only. Elsewhere rows are better:
     // 784-512-512-10, 24 rows on two threads, takes 144 µs by rows and 168 by columns.
@@ -267,7 +250,7 @@ bool Forward<T>::classes(const Rows& X, std::int64_t* labels, int threads) const
 
 template <class T>
 void Forward<T>::run(const T* X, std::size_t n, T* out, int threads) const {
-    start({{X, number_of<T>, n}, false, out, nullptr}, threads);
+    start({{X, element_of<T>, n}, false, out, nullptr}, threads);
 }
 
 template class Forward<float>;

@@ -12,14 +12,18 @@
 #include <string_view>
 #include <vector>
 
-#include "forward_rows.h"
+#include "gather.h"
 #include "isa.h"
 #include "math_table.h"
 #include "product.h"
+#include "rows.h"
 
 namespace lw {
 
 constexpr int max_options = 4;
+
+template <class T>
+constexpr Element element_of = sizeof(T) == 4 ? Element::float32 : Element::float64;
 
 template <class T>
 class Forward {
@@ -44,7 +48,7 @@ public:
     // Rows as the caller has them: n of `inputs` numbers, without gaps.
     struct Rows {
         const void* data;
-        Number number;
+        Element element;
         std::size_t n;
     };
 
@@ -87,7 +91,9 @@ private:
 
     const Products<T>& products_;
     const MathTable& math_;
-    const RowFunctions<T>& rows_;
+    const Gather<T>& gather_;
+    const RowKernels<T>& rows_;
+    const RowKernels<double>& wide_rows_;
     std::vector<Layer> layers_;
     std::size_t widest_ = 2;  // of what a layer gives
     std::size_t weights_ = 0;  // bytes

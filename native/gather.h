@@ -28,6 +28,8 @@ enum class Element {
 
 constexpr bool is_integer(Element element) { return element < Element::float16; }
 
+constexpr std::size_t element_bytes[] = {1, 1, 2, 4, 8, 1, 2, 4, 8, 2, 4, 8};
+
 // Element (i, j) begins at byte i · row_stride + j · column_stride after `data`, at any alignment; a stride may be
 // negative or 0. In the byte order of the machine.
 struct Source {

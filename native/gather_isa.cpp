@@ -68,7 +68,7 @@ LW_INLINE void by_rows(const Source& source, Offset offset, std::size_t n, T* ou
     const std::size_t span = distance(stride) * (columns - 1) + sizeof(Stored);
     const std::ptrdiff_t lowest = stride < 0 ? stride * static_cast<std::ptrdiff_t>(columns - 1) : 0;
     const std::size_t head = span < head_bytes ? span : head_bytes;
-    const std::size_t rows_ahead = ahead_bytes / (span < line ? line : span) + 1;
+    const std::size_t rows_ahead = prefetch ? ahead_bytes / (span < line ? line : span) + 1 : 0;
     const auto fetch = [&](std::size_t i) __attribute__((always_inline)) {
         const char* p = base + offset(i) + lowest;
         for (std::size_t at = 0; at < head; at += line) __builtin_prefetch(p + at);

@@ -3,7 +3,6 @@
 #include <cstdlib>
 #include <initializer_list>
 #include <stdexcept>
-#include <string>
 
 namespace lw {
 
@@ -60,5 +59,7 @@ Isa best_isa() {
     }();
     return best;
 }
+
+Isa isa_or_best(const std::optional<std::string>& name) { return name ? isa_named(*name) : best_isa(); }
 
 }  // namespace lw

@@ -1,6 +1,8 @@
 // The instruction sets that the kernels are compiled for, and which of them this processor has.
 #pragma once
 
+#include <optional>
+#include <string>
 #include <string_view>
 
 namespace lw {
@@ -18,5 +20,8 @@ Isa isa_named(std::string_view name);
 
 // The one that LAYERWISE_ISA names, read once per process, or else the widest one available.
 Isa best_isa();
+
+// The one of that name, or the best one where none is given.
+Isa isa_or_best(const std::optional<std::string>& name);
 
 }  // namespace lw

@@ -1,3 +1,4 @@
+#include "isa_tables.h"
 #include "prepared_map.h"
 
 namespace lw {
@@ -22,36 +23,16 @@ const char* map_kernel_name(int kernel) { return facts[kernel].name; }
 int map_kernel_arity(int kernel) { return facts[kernel].arity; }
 int map_kernel_options(int kernel) { return facts[kernel].options; }
 
-#define LW_DECLARE(ISA)                  \
-    namespace isa_##ISA {                \
-    extern const Maps<float> maps_f32;   \
-    extern const Maps<double> maps_f64;  \
-    }
-
-LW_DECLARE(baseline)
-#if defined(LW_X86)
-LW_DECLARE(avx2)
-LW_DECLARE(avx512)
-#endif
+LW_IN_EACH_SET(extern const Maps<float> maps_f32; extern const Maps<double> maps_f64;)
 
 template <>
 const Maps<float>& maps<float>(Isa isa) {
-#if defined(LW_X86)
-    if (isa == Isa::avx512) return isa_avx512::maps_f32;
-    if (isa == Isa::avx2) return isa_avx2::maps_f32;
-#endif
-    (void)isa;
-    return isa_baseline::maps_f32;
+    return LW_OF_SET(isa, maps_f32);
 }
 
 template <>
 const Maps<double>& maps<double>(Isa isa) {
-#if defined(LW_X86)
-    if (isa == Isa::avx512) return isa_avx512::maps_f64;
-    if (isa == Isa::avx2) return isa_avx2::maps_f64;
-#endif
-    (void)isa;
-    return isa_baseline::maps_f64;
+    return LW_OF_SET(isa, maps_f64);
 }
 
 template <class T>

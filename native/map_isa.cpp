@@ -10,7 +10,7 @@ template <class T>
 LW_INLINE void copy(T* out, const T* from, std::size_t n) {
     std::size_t i = 0;
     for (; i + width<T> <= n; i += width<T>) store<T>(out + i, load<T>(from + i));
-    if (i < n) store_first<T>(out + i, load_first<T>(from + i, static_cast<int>(n - i)), static_cast<int>(n - i));
+    if (i < n) store_part<T>(out + i, load_part<T>(from + i, static_cast<int>(n - i)), static_cast<int>(n - i));
 }
 
 // In whole vectors: up to width - 1 numbers more than n.
@@ -25,7 +25,7 @@ LW_INLINE void copy_to_tile(T* out, const T* from, std::size_t n) {
     std::size_t i = 0;
     for (; i + width<T> <= n; i += width<T>) store<T>(out + i, load<T>(from + i));
     if (i < n) {
-        store<T>(out + i, load_first<T>(from + i, static_cast<int>(n - i)));
+        store<T>(out + i, load_part<T>(from + i, static_cast<int>(n - i)));
         i += width<T>;
     }
     for (; i < Narrow<T>::size; i += width<T>) store<T>(out + i, Vector<T>{});

@@ -13,7 +13,7 @@ LW_INLINE void map(const T* in, T* out, std::size_t n, F f) {
     for (; i + step <= n; i += step) store<T>(out + i, f(load<T>(in + i)));
     if (i < n) {
         const int rest = static_cast<int>(n - i);
-        store_first<T>(out + i, f(load_first<T>(in + i, rest)), rest);
+        store_part<T>(out + i, f(load_part<T>(in + i, rest)), rest);
     }
 }
 

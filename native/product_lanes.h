@@ -1,4 +1,4 @@
-// Parts of vectors, half vectors, and vectors turned: what the products need beside simd.h.
+// Whole vectors, half vectors, and vectors turned: what the products need beside simd.h.
 #pragma once
 
 #include <utility>
@@ -9,20 +9,8 @@ namespace lw::LW_NAMESPACE {
 
 using Size = std::size_t;
 
-// Which lanes of a vector are loaded and stored: all of them, or the first n, 0 < n ≤ width, without touching the
-// memory of the others (load_first and store_first of simd.h call memcpy when n is not a constant).
+// All lanes of a vector are loaded and stored, where Part says that only some are.
 struct Whole {};
-
-template <class T>
-struct Part {
-#if LW_ISA == 2
-    unsigned mask;
-    LW_INLINE explicit Part(int n) : mask((1u << n) - 1) {}
-#else
-    int n;
-    LW_INLINE explicit Part(int lanes) : n(lanes) {}
-#endif
-};
 
 template <class T>
 LW_INLINE Vector<T> load_lanes(const T* p, Whole) {
@@ -32,59 +20,6 @@ LW_INLINE Vector<T> load_lanes(const T* p, Whole) {
 template <class T>
 LW_INLINE void store_lanes(T* p, Vector<T> v, Whole) {
     store(p, v);
-}
-
-template <class T>
-LW_INLINE Vector<T> load_lanes(const T* p, Part<T> part) {
-#if LW_ISA == 2
-    if constexpr (sizeof(T) == 4) {
-        return _mm512_maskz_loadu_ps(static_cast<__mmask16>(part.mask), p);
-    } else {
-        return _mm512_maskz_loadu_pd(static_cast<__mmask8>(part.mask), p);
-    }
-#elif LW_ISA == 1
-    if constexpr (sizeof(T) == 4) {
-        return _mm256_maskload_ps(p, first_lanes(p, part.n));
-    } else {
-        return _mm256_maskload_pd(p, first_lanes(p, part.n));
-    }
-#else
-    T lanes[width<T>] = {};
-    for (int i = 0; i < part.n; ++i) lanes[i] = p[i];
-    return load(lanes);
-#endif
-}
-
-template <class T>
-LW_INLINE void store_lanes(T* p, Vector<T> v, Part<T> part) {
-#if LW_ISA == 2
-    if constexpr (sizeof(T) == 4) {
-        _mm512_mask_storeu_ps(p, static_cast<__mmask16>(part.mask), v);
-    } else {
-        _mm512_mask_storeu_pd(p, static_cast<__mmask8>(part.mask), v);
-    }
-#elif LW_ISA == 1
-    if constexpr (sizeof(T) == 4) {
-        _mm256_maskstore_ps(p, first_lanes(p, part.n), v);
-    } else {
-        _mm256_maskstore_pd(p, first_lanes(p, part.n), v);
-    }
-#else
-    T lanes[width<T>];
-    store(lanes, v);
-    for (int i = 0; i < part.n; ++i) p[i] = lanes[i];
-#endif
-}
-
-template <class T>
-LW_INLINE Vector<T> load_part(const T* p, int n) {
-    return n == width<T> ? load(p) : load_lanes(p, Part<T>(n));
-}
-
-template <class T>
-LW_INLINE void store_part(T* p, Vector<T> v, int n) {
-    if (n == width<T>) return store(p, v);
-    store_lanes(p, v, Part<T>(n));
 }
 
 // Half vectors, of AVX-512 alone: on many processors two of them run at a time.

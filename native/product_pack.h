@@ -51,7 +51,7 @@ void pack_block(const T* B, Size ldb, Size K, const Block& block, T* packed) {
     const int lanes = block.lanes < w ? block.lanes : w;
     for (Size k = 0; k < K; ++k) {
         for (int c = 0; c < whole; c += w) store(packed + c, load(B + c));
-        if (rest > 0) store_first(packed + whole, load_first(B + whole, rest), lanes);
+        if (rest > 0) store_part(packed + whole, load_part(B + whole, rest), lanes);
         B += ldb;
         packed += block.lanes;
     }
@@ -105,7 +105,7 @@ void pack_transposed(const T* S, Size lds, Size K, Size N, Size first, Size last
                 Vector<T> rows[w];
 #pragma GCC unroll 16
                 for (int i = 0; i < w; ++i) {
-                    rows[i] = c + i < block.columns ? load_first(from + static_cast<Size>(i) * lds + k, n)
+                    rows[i] = c + i < block.columns ? load_part(from + static_cast<Size>(i) * lds + k, n)
                                                     : Vector<T>{};
                 }
                 transpose<T>(rows);
@@ -114,7 +114,7 @@ void pack_transposed(const T* S, Size lds, Size K, Size N, Size first, Size last
 #pragma GCC unroll 16
                     for (int i = 0; i < w; ++i) store(to + i * block.lanes, rows[i]);
                 } else {
-                    for (int i = 0; i < n; ++i) store_first(to + i * block.lanes, rows[i], lanes);
+                    for (int i = 0; i < n; ++i) store_part(to + i * block.lanes, rows[i], lanes);
                 }
             }
         }

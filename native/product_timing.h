@@ -2,14 +2,13 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
-#include <ctime>
 #include <new>
 #include <utility>
 #include <vector>
 
 #include "product.h"
+#include "timing.h"
 
 namespace lw {
 namespace {
@@ -32,40 +31,6 @@ private:
     std::size_t size_;
     T* data_;
 };
-
-// Seconds of this thread on a core: what other processes take from the machine does not count.
-double now() {
-#if defined(CLOCK_THREAD_CPUTIME_ID)
-    timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-#else
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-#endif
-}
-
-constexpr double slice = 5e-4;  // seconds of one measurement: short, so that peak and product meet the same machine
-
-// Calls of f in one slice.
-template <class F>
-std::size_t calls_in_slice(const F& f) {
-    f();
-    for (std::size_t calls = 1;; calls *= 2) {
-        const double start = now();
-        for (std::size_t i = 0; i < calls; ++i) f();
-        const double seconds = now() - start;
-        if (seconds > slice / 4) {
-            return std::max<std::size_t>(1, static_cast<std::size_t>(slice / seconds * static_cast<double>(calls)));
-        }
-    }
-}
-
-template <class F>
-double seconds_per_call(const F& f, std::size_t calls) {
-    const double start = now();
-    for (std::size_t i = 0; i < calls; ++i) f();
-    return (now() - start) / static_cast<double>(calls);
-}
 
 volatile double sink;
 

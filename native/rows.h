@@ -1,4 +1,5 @@
-// Kernels along the rows of matrices, one table for each instruction set: softmax, its cross-entropy, reductions.
+// Kernels along the rows of matrices, one table for each instruction set: softmax, its cross-entropy, reductions, and
+// what is looked for in rows.
 //
 // Strides are in elements. Nothing here allocates, and out may be the input where both have the same shape (A: that of
 // Z or of the targets).
@@ -13,6 +14,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "isa.h"
 
@@ -40,6 +42,12 @@ struct RowKernels {
 
     // out[j] = reduction of D[k, j] over k < K, for j < columns. logsumexp is not offered.
     void (*column_reduce)(const T* D, std::size_t ldd, std::size_t K, std::size_t columns, T* out, Reduction op);
+
+    // Where the largest entry of each row stands: the first of equal ones; the first NaN, if there is one.
+    void (*argmax)(const T* Z, std::size_t ldz, std::int64_t* index, std::size_t rows, std::size_t length);
+
+    // Whether all n numbers are at most `most` in magnitude, and none is NaN.
+    bool (*within)(const T* x, std::size_t n, T most);
 };
 
 // The set must be available.

@@ -1,11 +1,12 @@
 // The kernels of rows.h for one instruction set.
 #include "rows_reduce.h"
+#include "rows_search.h"
 
 namespace lw::LW_NAMESPACE {
 
 template <class T>
 constexpr RowKernels<T> row_table = {
-    softmax<T>, log_softmax<T>, softmax_cross_entropy<T>, row_reduce<T>, column_reduce<T>,
+    softmax<T>, log_softmax<T>, softmax_cross_entropy<T>, row_reduce<T>, column_reduce<T>, argmax<T>, within<T>,
 };
 
 extern const RowKernels<float> rows_f32;

@@ -95,6 +95,22 @@ LW_INLINE Vector<T> load_some(const T* p, int n, T rest) {
 #endif
 }
 
+// Lanes that are set, lane 0 in bit 0.
+template <class T>
+LW_INLINE unsigned set_lanes(Mask<T> m) {
+#if LW_ISA == 2
+    if constexpr (sizeof(T) == 4) return _mm512_movepi32_mask((__m512i)m);
+    return _mm512_movepi64_mask((__m512i)m);
+#elif LW_ISA == 1
+    if constexpr (sizeof(T) == 4) return static_cast<unsigned>(_mm256_movemask_ps((__m256)m));
+    return static_cast<unsigned>(_mm256_movemask_pd((__m256d)m));
+#else
+    unsigned found = 0;
+    for (int i = 0; i < width<T>; ++i) found |= m[i] != 0 ? 1u << i : 0u;
+    return found;
+#endif
+}
+
 // Lanes --------------------------------------------------------------------------------------------------------
 
 template <class T>

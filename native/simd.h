@@ -79,50 +79,70 @@ LW_INLINE __m256i first_lanes(const double*, int n) {
 }
 #endif
 
-// The first n of width elements, 0 < n ≤ width, without touching the others, which are 0 after a load. (memcpy would be
-// a call when n is not a constant.)
+// The first n of width elements, 0 < n ≤ width: the others are 0 after a load, and in memory they are left alone. (memcpy
+// would be a call when n is not a constant.)
 template <class T>
-LW_INLINE Vector<T> load_first(const T* p, int n) {
-    if (n == width<T>) return load(p);
+struct Part {
+#if LW_ISA == 2
+    unsigned mask;
+    LW_INLINE explicit Part(int n) : mask((1u << n) - 1) {}
+#else
+    int n;
+    LW_INLINE explicit Part(int lanes) : n(lanes) {}
+#endif
+};
+
+template <class T>
+LW_INLINE Vector<T> load_lanes(const T* p, Part<T> part) {
 #if LW_ISA == 2
     if constexpr (sizeof(T) == 4) {
-        return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p);
+        return _mm512_maskz_loadu_ps(static_cast<__mmask16>(part.mask), p);
     } else {
-        return _mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << n) - 1), p);
+        return _mm512_maskz_loadu_pd(static_cast<__mmask8>(part.mask), p);
     }
 #elif LW_ISA == 1
     if constexpr (sizeof(T) == 4) {
-        return _mm256_maskload_ps(p, first_lanes(p, n));
+        return _mm256_maskload_ps(p, first_lanes(p, part.n));
     } else {
-        return _mm256_maskload_pd(p, first_lanes(p, n));
+        return _mm256_maskload_pd(p, first_lanes(p, part.n));
     }
 #else
     T lanes[width<T>] = {};
-    for (int i = 0; i < n; ++i) lanes[i] = p[i];
+    for (int i = 0; i < part.n; ++i) lanes[i] = p[i];
     return load(lanes);
 #endif
 }
 
 template <class T>
-LW_INLINE void store_first(T* p, Vector<T> v, int n) {
-    if (n == width<T>) return store(p, v);
+LW_INLINE void store_lanes(T* p, Vector<T> v, Part<T> part) {
 #if LW_ISA == 2
     if constexpr (sizeof(T) == 4) {
-        _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), v);
+        _mm512_mask_storeu_ps(p, static_cast<__mmask16>(part.mask), v);
     } else {
-        _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << n) - 1), v);
+        _mm512_mask_storeu_pd(p, static_cast<__mmask8>(part.mask), v);
     }
 #elif LW_ISA == 1
     if constexpr (sizeof(T) == 4) {
-        _mm256_maskstore_ps(p, first_lanes(p, n), v);
+        _mm256_maskstore_ps(p, first_lanes(p, part.n), v);
     } else {
-        _mm256_maskstore_pd(p, first_lanes(p, n), v);
+        _mm256_maskstore_pd(p, first_lanes(p, part.n), v);
     }
 #else
     T lanes[width<T>];
     store(lanes, v);
-    for (int i = 0; i < n; ++i) p[i] = lanes[i];
+    for (int i = 0; i < part.n; ++i) p[i] = lanes[i];
 #endif
+}
+
+template <class T>
+LW_INLINE Vector<T> load_part(const T* p, int n) {
+    return n == width<T> ? load(p) : load_lanes(p, Part<T>(n));
+}
+
+template <class T>
+LW_INLINE void store_part(T* p, Vector<T> v, int n) {
+    if (n == width<T>) return store(p, v);
+    store_lanes(p, v, Part<T>(n));
 }
 
 template <class T>

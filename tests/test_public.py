@@ -12,6 +12,7 @@ import subprocess
 import sys
 import types
 import warnings
+import zlib
 from pathlib import Path
 
 import pytest
@@ -92,18 +93,41 @@ print(json.dumps([sorted(came & set({HEAVY!r})), sorted(others)]))
     assert others == []
 
 
-def test_importing_is_quick():
+def test_importing_is_quick(tmp_path, monkeypatch):
     # The one test of time: a slow import is felt at every start of the command line, and creeps in unseen with one
-    # careless import at the top of a file. Processor time, and the best of several runs: other work
-    # on the machine must not fail a test.
-    # Beyond the interpreter's start and NumPy's own import (0.08 s), of which nothing here can change: 0.2 s in all.
+    # careless import at the top of a file. 0.15 s are promised, of which NumPy takes 0.06 on a quiet machine; beside
+    # other work everything takes longer, so NumPy is the measure. Processor time, and the best of several runs.
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path))  # as where it is installed: compiled by the first run
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     code = """
-import json, time, numpy
+import json, time
 began = time.process_time()
+import numpy
+between = time.process_time()
 import layerwise
-print(json.dumps(time.process_time() - began))
+print(json.dumps((time.process_time() - between) / (between - began)))
 """
-    assert min(run(code) for _ in range(5)) < 0.12
+    assert min(run(code) for _ in range(6)) < 1.5  # 0.6 when this was written
+
+
+def test_the_first_fit_loads_no_masked_arrays():
+    # numpy.ma is 10 ms, as much as all else that comes before the first step of a small network.
+    code = """
+import json, sys
+import numpy as np
+import layerwise as lw
+lw.train(lw.Network([2, 3, 1]), np.ones((4, 2)), np.ones(4), epochs=1)
+print(json.dumps("numpy.ma" in sys.modules))
+"""
+    assert not run(code)
+
+
+def test_a_wheel_stays_small():
+    # 5 MB at most, compressed as a wheel is; it holds the package and the compiled module.
+    package = Path(str(lw.__file__)).parent
+    native = Path(str(importlib.import_module("layerwise._native").__file__))
+    files = {native, *(p for p in package.rglob("*") if p.is_file() and "__pycache__" not in p.parts)}
+    assert sum(len(zlib.compress(path.read_bytes())) for path in files) < 5e6
 
 
 def test_importing_touches_nothing():

@@ -11,7 +11,7 @@ import layerwise as lw
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from bench import chart, proof, report, results, store
+from bench import chart, proof, report, results, store, widths
 from bench.inference import PREDICTIONS
 from bench.peers import LAYERWISE, PEERS, REFERENCE, layerwise_api, numpy_by_hand
 from bench.peers.base import ALIGNMENT, Task, load
@@ -249,3 +249,13 @@ def test_another_cost_is_told():
     wrong = proof.failures(outcome)
     assert len(wrong) == 2
     assert any(s.startswith("W2, JAX, float64: the cost after 10 steps is 0.500000005, not 0.5") for s in wrong)
+
+
+def test_every_width_is_timed_drawn_and_compared_with_its_neighbours():
+    times = widths.measure([1, 2, 3], rounds=1)
+    assert all(list(known) == [1, 2, 3] and min(known.values()) > 0 for known in times.values())
+    times[next(iter(times))] = {1: 4.0, 2: 5.0, 3: 8.0}
+    assert widths.jumps({1: 4.0, 2: 5.0, 3: 8.0, 5: 90.0}) == [(1.6, 3), (1.25, 2), (0.8, 1), (0.625, 2)]
+    assert "1.60×, at 3" in widths.report(times, 0.0)
+    rings = [e for e in ET.fromstring(widths.draw(times)).iter() if e.tag.endswith("circle")]
+    assert rings

@@ -164,6 +164,7 @@ def plain_arrays(n_0):
         info = np.iinfo(kind)
         yield rng.integers(info.min, info.max, (9, n_0), dtype=kind, endpoint=True)
     yield X > 0
+    yield X.astype("float16")
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -195,7 +196,6 @@ def odd_inputs():
         "other byte order": X.astype(X.dtype.newbyteorder()),
         "other byte order, integers": np.arange(18).reshape(6, 3).astype(">i4" if np.little_endian else "<i4"),
         "unaligned": unaligned,
-        "half": X.astype("float16"),
         "extended": X.astype("longdouble"),
         "subclass": X.view(subclass),
         "matrix": X.view(np.recarray),
@@ -222,6 +222,7 @@ def odd_inputs():
         "infinite": infinite,
         "NaN, single": spoiled.astype("float32"),
         "infinite, single": infinite.astype("float32"),
+        "infinite, half": infinite.astype("float16"),
         "too large for float32": 1e300 * X,
         "just too large for float32": np.full((1, 3), np.nextafter(np.float64(np.finfo("float32").max), np.inf)),
     }

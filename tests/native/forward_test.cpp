@@ -1,13 +1,4 @@
-// Predicts without Python, so that a sanitizer sees every read and write, and counts what is allocated. From the root
-// of the repository (one line; once more with -fsanitize=address,undefined or =thread in all three):
-//
-//   for i in 0:baseline: 1:avx2:"-mavx2 -mfma" 2:avx512:"-mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma"; do
-//   for f in math product forward; do IFS=: read -r level name flags <<< "$i"; g++ -std=c++20 -O2 -g -ffp-contract=off
-//   $flags -DLW_X86 -DLW_ISA=$level -DLW_NAMESPACE=isa_$name -c native/${f}_isa.cpp -o build/${f}_$name.o; done; done
-//
-//   g++ -std=c++20 -O1 -g -Wall -Wextra -DLW_X86 -Inative tests/native/forward_test.cpp native/forward.cpp
-//       native/isa.cpp native/math.cpp native/product.cpp native/pool.cpp native/threads.cpp
-//       build/{math,product,forward}_{baseline,avx2,avx512}.o -pthread -o build/forward_test && build/forward_test
+// Predicts without Python, so that a sanitizer sees every read and write (make sanitize), and counts what is allocated.
 //
 // The exit status is not 0 where a check fails or the sanitizer finds something.
 #include "forward.h"
@@ -57,7 +48,7 @@ namespace {
 
 using lw::Forward;
 using lw::Isa;
-using lw::Number;
+using lw::Element;
 
 std::mt19937 generator(1);
 
@@ -95,7 +86,7 @@ void shapes(Isa isa) {
                 auto X = normal<T>(n * inputs);
                 std::unique_ptr<T[]> out(new T[n * columns]), again(new T[n * columns]);
                 std::unique_ptr<std::int64_t[]> labels(new std::int64_t[n]);
-                const typename Forward<T>::Rows all{X.get(), lw::number_of<T>, n};
+                const typename Forward<T>::Rows all{X.get(), lw::element_of<T>, n};
                 check(forward->checked(all, out.get(), 3), "finite rows are accepted");
                 check(forward->classes(all, labels.get(), 3), "finite rows have classes");
                 for (std::size_t r = 0; r < n; ++r) {
@@ -117,30 +108,30 @@ void shapes(Isa isa) {
 
 // Rows of other numbers than T have the bits of those rows converted one by one.
 template <class T, class S>
-void converted(Isa isa, Number number, double scale) {
+void converted(Isa isa, Element element, double scale) {
     const auto forward = network<T>(isa, {37, 20, 4}, "softmax");
     const std::size_t n = 131;
     std::unique_ptr<S[]> X(new S[n * 37]);
     std::unique_ptr<T[]> same(new T[n * 37]), out(new T[n * 4]), expected(new T[n * 4]);
     std::uniform_real_distribution<double> draw(std::numeric_limits<S>::lowest() < S(0) ? -scale : 0, scale);
     for (std::size_t i = 0; i < n * 37; ++i) same[i] = static_cast<T>(X[i] = static_cast<S>(draw(generator)));
-    check(forward->checked({X.get(), number, n}, out.get(), 2), "other numbers are accepted");
+    check(forward->checked({X.get(), element, n}, out.get(), 2), "other numbers are accepted");
     forward->run(same.get(), n, expected.get(), 1);
     check(std::memcmp(out.get(), expected.get(), n * 4 * sizeof(T)) == 0, "other numbers are converted");
 }
 
 template <class T>
 void numbers(Isa isa) {
-    converted<T, float>(isa, Number::float32, 3);
-    converted<T, double>(isa, Number::float64, 3);
-    converted<T, std::int8_t>(isa, Number::int8, 127);
-    converted<T, std::int16_t>(isa, Number::int16, 32767);
-    converted<T, std::int32_t>(isa, Number::int32, 2e9);
-    converted<T, std::int64_t>(isa, Number::int64, 9e18);
-    converted<T, std::uint8_t>(isa, Number::uint8, 255);
-    converted<T, std::uint16_t>(isa, Number::uint16, 65535);
-    converted<T, std::uint32_t>(isa, Number::uint32, 4e9);
-    converted<T, std::uint64_t>(isa, Number::uint64, 1.8e19);
+    converted<T, float>(isa, Element::float32, 3);
+    converted<T, double>(isa, Element::float64, 3);
+    converted<T, std::int8_t>(isa, Element::int8, 127);
+    converted<T, std::int16_t>(isa, Element::int16, 32767);
+    converted<T, std::int32_t>(isa, Element::int32, 2e9);
+    converted<T, std::int64_t>(isa, Element::int64, 9e18);
+    converted<T, std::uint8_t>(isa, Element::uint8, 255);
+    converted<T, std::uint16_t>(isa, Element::uint16, 65535);
+    converted<T, std::uint32_t>(isa, Element::uint32, 4e9);
+    converted<T, std::uint64_t>(isa, Element::uint64, 1.8e19);
 }
 
 // One row, and a few, allocate nothing.
@@ -156,9 +147,9 @@ void no_allocation(Isa isa) {
         std::int64_t labels[4];
         const long before = allocations;
         for (std::size_t n = 1; n <= (widths[1] > 1000 ? 1 : 4); ++n) {
-            check(forward->checked({X.get(), lw::number_of<T>, n}, out, 1), "accepted");
-            check(forward->checked({other.get(), Number::float64, n}, out, 1), "accepted");
-            check(forward->classes({X.get(), lw::number_of<T>, n}, labels, 1), "accepted");
+            check(forward->checked({X.get(), lw::element_of<T>, n}, out, 1), "accepted");
+            check(forward->checked({other.get(), Element::float64, n}, out, 1), "accepted");
+            check(forward->classes({X.get(), lw::element_of<T>, n}, labels, 1), "accepted");
         }
         check(allocations == before, "a call with few rows allocates nothing");
     }
@@ -178,9 +169,9 @@ void many_callers(Isa isa) {
         callers.emplace_back([&, c] {
             std::vector<T> out(n * 10);
             for (int i = 0; i < 10; ++i) {
-                forward->checked({X.get(), lw::number_of<T>, n}, out.data(), 1 + c);
+                forward->checked({X.get(), lw::element_of<T>, n}, out.data(), 1 + c);
                 if (out != expected) same = false;
-                forward->checked({X.get() + 50 * i, lw::number_of<T>, 1}, out.data(), 1);
+                forward->checked({X.get() + 50 * i, lw::element_of<T>, 1}, out.data(), 1);
                 if (std::memcmp(out.data(), expected.data() + 10 * i, 10 * sizeof(T)) != 0) same = false;
             }
         });
@@ -199,8 +190,8 @@ void shared_columns(Isa isa) {
         std::unique_ptr<std::int64_t[]> labels(new std::int64_t[n]);
         forward->run(X.get(), n, expected.get(), 1);
         for (const int threads : {2, 5, 16}) {
-            check(forward->checked({X.get(), lw::number_of<T>, n}, out.get(), threads), "accepted");
-            check(forward->classes({X.get(), lw::number_of<T>, n}, labels.get(), threads), "accepted");
+            check(forward->checked({X.get(), lw::element_of<T>, n}, out.get(), threads), "accepted");
+            check(forward->classes({X.get(), lw::element_of<T>, n}, labels.get(), threads), "accepted");
             check(std::memcmp(out.get(), expected.get(), n * 2 * sizeof(T)) == 0, "shared columns have the same bits");
             for (std::size_t r = 0; r < n; ++r) check(labels[r] == (out[2 * r + 1] > out[2 * r]), "the larger one");
         }

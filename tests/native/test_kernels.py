@@ -287,9 +287,10 @@ def everything(z, t, isa):
 @pytest.mark.parametrize("length", [1, 2, 3, 10, 16, 17, 33, 100, 300])
 def test_a_row_has_the_same_bits_whatever_stands_beside_it(isa, dtype, length):
     z, t = random((70, length), dtype), targets((70, length), dtype)
-    z[3], z[20, 0], z[41, -1] = NAN, INF, -INF
+    z[3], z[20, 0], z[22], z[41, -1] = NAN, INF, INF, -INF
     whole = everything(z, t, isa)
-    for first, last in [(0, 1), (69, 70), (0, 16), (5, 37), (3, 20), (17, 18), (60, 70)]:
+    few = [(0, 1), (69, 70), (3, 4), (17, 18), (20, 21), (22, 24), (41, 44)]
+    for first, last in [*few, (0, 16), (5, 37), (3, 20), (60, 70)]:
         part = everything(apart(z[first:last], gap=first % 3), apart(t[first:last]), isa)
         for x, y in zip(whole, part, strict=True):
             assert same_bits(np.nan_to_num(x[first:last], nan=7), np.nan_to_num(y, nan=7))

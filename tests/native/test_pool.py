@@ -571,17 +571,27 @@ def test_one_thread_where_none_is_available(available: int) -> None:
     assert _native.threads_for(1e12, available) == 1
 
 
-def test_a_larger_stage_is_never_slower_for_a_thread_more() -> None:
-    # 30 operations per nanosecond and thread, and 0.15 µs for each thread besides the caller's.
-    def microseconds(flops: float) -> float:
-        threads = _native.threads_for(flops, 64)
-        return flops / 30e3 / threads + 0.15 * (threads - 1)
+def microseconds(flops: float, available: int) -> float:
+    """A stage, by 30 operations per nanosecond and thread, and 0.15 µs for each thread besides the caller's."""
+    threads = _native.threads_for(flops, available)
+    return flops / 30e3 / threads + 0.15 * (threads - 1)
 
+
+def test_a_larger_stage_is_never_slower_for_a_thread_more() -> None:
     works = np.linspace(1e3, 60e6, 20_001)
     threads = np.array([_native.threads_for(w, 64) for w in works])
-    times = np.array([microseconds(w) for w in works])
+    times = np.array([microseconds(w, 64) for w in works])
     # At the same number of threads more work takes longer; where a thread is added the time must fall.
     jumps = np.flatnonzero(np.diff(threads))
     assert threads[-1] == 64
     assert np.all(np.diff(threads)[jumps] == 1)
     assert np.all(times[jumps + 1] <= times[jumps])
+
+
+@pytest.mark.parametrize("available", [2, 3, 8, 64])
+def test_no_width_takes_longer_for_its_threads_than_its_work_is_more(available: int) -> None:
+    # The products of a training step [w, w, w] with 128 rows, each a stage, for the widths that bench/widths.py times.
+    works = np.array([2.0 * 128 * w * w for w in range(1, 301)])
+    times = np.array([microseconds(work, available) for work in works])
+    assert _native.threads_for(works[-1], available) == min(available, 39)
+    assert np.all(times[1:] / times[:-1] <= works[1:] / works[:-1] * (1 + 1e-12))

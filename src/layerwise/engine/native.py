@@ -32,10 +32,10 @@ class NativeForward:
     Attributes
     ----------
     outputs : callable (X, threads=0) -> (N, n_L) array or None
-        The outputs, where X is an array (N, n_0) of integers or of float32 or float64, in C order, and all its
-        numbers are finite in the precision of the weights. None for everything else, which is then for the caller
-        to convert or to refuse. It is the compiled function itself: a frame of Python would cost a row of a small
-        network a tenth of its time.
+        The outputs, where X is an array (N, n_0) of booleans, integers or floating-point numbers of at most 64 bits, in
+        C order, and all its numbers are finite in the precision of the weights. None for everything else, which is then
+        for the caller to convert or to refuse. It is the compiled function itself: a frame of Python would cost a row
+        of a small network a tenth of its time.
     classes : callable (X, threads=0) -> (N,) int64 array or None
         Likewise the column of the largest output of each row, as `np.argmax` finds it.
     """
