@@ -15,6 +15,7 @@
 #include <cstddef>
 
 #include "isa.h"
+#include "rows_ahead.h"
 
 namespace lw {
 
@@ -89,6 +90,7 @@ struct PackedTransposedProduct {
     // Beside packed_C: what will be written after it. Its values stay, and its cache lines come to this core while the
     // sums run.
     InBlocks<T> claimed = {};
+    RowsAhead* ahead = nullptr;  // or null: a line is fetched for each one claimed
 };
 
 template <class T>

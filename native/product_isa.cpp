@@ -30,7 +30,7 @@ void t_multiply_with(const TransposedProduct<T>& p) {
 
 template <class T>
 void t_multiply_packed_with(const PackedTransposedProduct<T>& p) {
-    t_multiply_packed(p, Claim<T>{{p.C, p.ldc, p.packed_C}, p.claimed});
+    t_multiply_packed(p, Claim<T>{{p.C, p.ldc, p.packed_C}, p.claimed, p.ahead});
 }
 
 // As many independent sums as a tile has.

@@ -72,12 +72,13 @@ template <class T>
 struct Claim {
     Store<T> out;
     InBlocks<T> claimed;
+    RowsAhead* ahead = nullptr;
     T* lines = nullptr;  // where one block is written
     LW_INLINE Claim at(Size row, Size column) const {
-        return {out.at(row, column), {}, lines == nullptr ? nullptr : lines + row * out.ldc + column};
+        return {out.at(row, column), {}, ahead, lines == nullptr ? nullptr : lines + row * out.ldc + column};
     }
     LW_INLINE Claim within(const Block& block) const {
-        return {out.within(block), {}, block.vectors == 0 ? nullptr : block_in(claimed, block)};
+        return {out.within(block), {}, ahead, block.vectors == 0 ? nullptr : block_in(claimed, block)};
     }
     LW_INLINE const Store<T>& store() const { return out; }
     LW_INLINE bool twice() const { return false; }
@@ -87,6 +88,7 @@ struct Claim {
         if (lines == nullptr) return;
         volatile T* const element = lines + r * out.ldc + c;
         *element = *element;
+        if (ahead != nullptr) ahead->fetch_line();
     }
     template <bool Twice, class L>
     LW_INLINE void put(Vector<T> z, Size r, Size c, L lanes) const {

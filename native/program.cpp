@@ -72,9 +72,24 @@ void report_bad_index(Loaded<T>& p) {
     throw error;
 }
 
+// The rows that the share gathers in the next run, where they lie together.
+template <class T>
+RowsAhead rows_ahead(const Loaded<T>& p, const Share<T>& share, const GatherContext& gather) {
+    const std::size_t first = std::min(share.first_gathered, gather.next);
+    const std::size_t last = std::min(share.last_gathered, gather.next);
+    if (first == last) return {};
+    const Source& source = gather.sources[p.gathers.widest];
+    const std::size_t size = element_bytes[static_cast<int>(source.element)];
+    if (source.column_stride != static_cast<std::ptrdiff_t>(size)) return {};
+    return {source.data, source.row_stride, source.columns * size, gather.rows + p.gathers.rows + first, last - first};
+}
+
 template <class T>
 void feed(Loaded<T>& p, const double* scalars, const GatherContext* gather) {
-    for (Share<T>& share : p.shares) share.gather = gather;
+    for (Share<T>& share : p.shares) {
+        share.gather = gather;
+        share.ahead = gather == nullptr ? RowsAhead() : rows_ahead(p, share, *gather);
+    }
     for (std::size_t i = 0; i < p.scalars.size(); ++i) p.scalars[i] = static_cast<T>(scalars[i]);
 }
 

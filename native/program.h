@@ -33,6 +33,7 @@ struct GatherContext {
     const Source* sources;
     const std::int64_t* rows;
     std::int64_t first;
+    std::size_t next = 0;  // so many numbers more follow in `rows`: they are those of the next run
 };
 
 // What is asked of a source of gather.

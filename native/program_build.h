@@ -52,6 +52,7 @@ struct Tables {
 
 struct Gathers {
     std::vector<SourceUse> sources;
+    std::size_t widest = 0;  // of the sources
     std::size_t rows = 0;
     bool used = false;
 };
@@ -62,6 +63,7 @@ struct JobFacts {
     std::size_t row_bytes = 0;  // of a row in all operands that are taken row by row
     bool products = false;      // a register tile of rows pays
     bool turned = false;        // has an AᵀD
+    bool gathers = false;
     bool writes_state = false, writes_bound = false;
 };
 

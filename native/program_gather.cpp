@@ -32,7 +32,9 @@ void build_gather(Builder<T>& b) {
     b.want(!b.gathers.used || b.gathers.rows == out.rows, "a step gathers ", b.gathers.rows, " rows elsewhere; here ",
            out.rows);
     use = {true, out.integer, out.columns};
+    if (!b.gathers.used || use.columns > b.gathers.sources[b.gathers.widest].columns) b.gathers.widest = source;
     b.gathers.used = true;
+    b.job_facts.gathers = true;
     b.gathers.rows = out.rows;
     b.add(0, true, Reach::row);
     b.step.run = out.integer ? run_gather<std::int64_t, T> : run_gather<T, T>;

@@ -80,6 +80,7 @@ bool run_t_product_packed(const Step<T>& s, const Tile& t, Share<T>& share) {
     p.ldc = s.operands[0].stride;
     p.packed_C = in_blocks(s, 0, t, share);
     p.claimed = in_blocks(s, 1, t, share);
+    p.ahead = &share.ahead;
     p.workspace = share.workspace;
     products.t_multiply_packed(p);
     return true;

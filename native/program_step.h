@@ -53,6 +53,8 @@ struct alignas(64) Share {
     T* workspace = nullptr;  // of t_multiply
     const Kernels<T>* kernels = nullptr;
     const GatherContext* gather = nullptr;  // of this run
+    std::size_t first_gathered = 0, last_gathered = 0;  // the rows that this share gathers, unless others are quicker
+    RowsAhead ahead;  // those of the next run
     std::uint32_t bad_step = no_step;  // the first step, in program order, that met a bad index
     BadIndex bad{};
 

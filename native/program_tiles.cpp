@@ -172,6 +172,25 @@ void add_ranges(Loaded<T>& program, std::size_t first, std::size_t shares) {
     for (; share <= shares; ++share) program.ranges.push_back(program.tiles.size());
 }
 
+// The rows in which a share begins to gather.
+template <class T>
+void find_gathered(Loaded<T>& program) {
+    for (const StageTiles& stage : program.stages) {
+        for (int s = 0; s < stage.threads; ++s) {
+            const std::size_t* const range = program.ranges.data() + stage.first_range + s;
+            const std::size_t first = stage.threads > 1 ? range[0] : stage.first;
+            const std::size_t last = stage.threads > 1 ? range[1] : stage.last;
+            Share<T>& share = program.shares[static_cast<std::size_t>(s)];
+            for (std::size_t i = first; i < last; ++i) {
+                const Tile& tile = program.tiles[i];
+                if (!program.job_facts[tile.job].gathers) continue;
+                if (share.first_gathered == share.last_gathered) share.first_gathered = tile.row;
+                share.last_gathered = tile.row + tile.rows;
+            }
+        }
+    }
+}
+
 }  // namespace
 
 template <class T>
@@ -215,6 +234,7 @@ void plan_tiles(Loaded<T>& program, int threads) {
         share.workspace = reinterpret_cast<T*>(program.scratch.back().data());
         share.kernels = &program.kernels;
     }
+    if (program.gathers.used) find_gathered(program);
     program.threads = threads;
 }
 

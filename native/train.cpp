@@ -126,8 +126,9 @@ void Trainer<T>::keep_scalars(const TrainRun& run) {
 template <class T>
 TrainStatus Trainer<T>::step(const TrainRun& run, const TrainProgram<T>& program, std::size_t first_row,
                              std::size_t rows, bool renew) {
+    const std::size_t left = settings_.rows - first_row - rows, next = settings_.shuffled ? std::min(left, settings_.batch) : 0;
     const GatherContext context{settings_.sources.data(), settings_.shuffled ? order_.data() + first_row : nullptr,
-                                static_cast<std::int64_t>(first_row)};
+                                static_cast<std::int64_t>(first_row), next};
     Program<T>& p = *program.program;
     const bool in_parts = renew && p.results_first();
     program::Memory before;
