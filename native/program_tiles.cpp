@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::size_t cache_bytes = 512 << 10;  // half of a second-level cache of 1 MiB
 constexpr std::size_t product_rows = 132;       // more rows do not make a product faster
-constexpr std::size_t least_rows = 48;          // of products: fewer, and its packed operand comes too often from afar
+constexpr std::size_t least_rows = 72;          // of products: fewer, and its packed operand comes too often from afar
 constexpr std::size_t turned_columns = 1024;    // what AᵀD takes at a time
 constexpr double worth_a_tile = 5000;           // ns
 constexpr double tile_time = 150;               // ns: taking one from the counter, and its first instructions

@@ -28,15 +28,20 @@ _SCALARS_AHEAD = 65536
 """Steps whose scalars are computed together, so that one call runs at most so many, or one epoch."""
 
 
-def step_program(step: Step, rows: int, dtype: str, isa: str | None = None, state: State | None = None) -> Program:
-    """The program of one step on so many rows; what outlives it has its place in ``state``."""
+def step_program(
+    step: Step, rows: int, dtype: str, isa: str | None = None, state: State | None = None, gathers: bool = True
+) -> Program:
+    """The program of one step on so many rows, gathered from the tables or given as arrays.
+
+    What outlives the step has its place in ``state``.
+    """
     return lower(
         [step.cost],
         {str(step.tables[0].shape[0]): rows},
         target(dtype, isa),
         state=state,
         stores=step.stores,
-        gathered=step.tables,
+        gathered=step.tables if gathers else (),
         scalars=step.inputs,
     )
 
@@ -58,7 +63,7 @@ class NativeTraining:
         self._step, self._data, self._dtype, self._isa = step, data, np.dtype(dtype), isa
         self.engine = f"native {isa or native.best_isa()}"
         self._state = State()
-        full = step_program(step, data.batch_size, dtype, isa, self._state)
+        full = step_program(step, data.batch_size, dtype, isa, self._state, gathers=data.steps > 1)
         rest = data.n_rows % data.batch_size
         last = step_program(step, rest, dtype, isa, self._state) if rest else None
         self._memory = _aligned_zeros(self._state.size)
@@ -108,7 +113,7 @@ class NativeTraining:
             state=self._memory,
             bound=self._arrays(full, self._costs[0]),
             last_bound=None if last is None else self._arrays(last, self._costs[1]),
-            sources=self._sources,
+            sources=self._sources if self._data.steps > 1 else [],
             rows=self._data.n_rows,
             batch=self._data.batch_size,
             parameters=np.array([(p.offset, p.stride * (1 if p.packed else p.rows)) for p in places]).reshape(-1, 2),
@@ -119,9 +124,15 @@ class NativeTraining:
         )
 
     def _arrays(self, program: Program, cost: Array) -> list[Array]:
-        """What the program's bound nodes are: constants, and room for the cost."""
-        arrays = (constant_array(b.node, self._dtype) for b in program.bound)
-        return [cost if a is None else a for a in arrays]
+        """What the program's bound nodes are: constants, tables that are taken as they are, and room for the cost."""
+        return [cost if b.written else self._array(b.node) for b in program.bound]
+
+    def _array(self, node: Node) -> Array:
+        constant = constant_array(node, self._dtype)
+        if constant is not None:
+            return constant
+        table = self._data.tables[self._step.tables.index(node)]
+        return np.require(table, np.int64 if node.kind == "integer" else self._dtype, ["C", "A"])
 
     def start_from(self, cost: float) -> None:
         self._trainer.best_cost = cost
