@@ -220,7 +220,7 @@ WORKLOADS: dict[str, Workload] = {
         Workload("W6", "table", "table", 500_000, (28, 256, 256, 256, 1), 1024, Rule("adam", 1e-3),
                  output="sigmoid", loss="binary_cross_entropy", proof_rows=4 * 1024 + 288, rounds=3,
                  goal=1.2, goal_peak=0.9),
-        Workload("W7", "deep wide", "wide", 2048, (4096, 2048, 2048, 2048, 1000), 512, Rule("sgd", 0.01),
+        Workload("W7", "deep wide", "wide", 2048, (4096, 2048, 2048, 2048, 1000), 512, Rule("sgd", 0.01), orders=4,
                  proof_rows=1000, rounds=5, goal=1.13, goal_peak=0.92),
         Workload("W8", "autoencoder", "itself", 60_000, (784, 256, 64, 256, 784), 256, Rule("adam", 1e-3),
                  output="sigmoid", loss="squared_error", proof_rows=4 * 256 + 96, rounds=5, goal=1.38, goal_peak=0.88),
