@@ -78,7 +78,7 @@ struct Claim {
         return {out.at(row, column), {}, ahead, lines == nullptr ? nullptr : lines + row * out.ldc + column};
     }
     LW_INLINE Claim within(const Block& block) const {
-        return {out.within(block), {}, ahead, block.vectors == 0 ? nullptr : block_in(claimed, block)};
+        return {out.within(block), {}, ahead, block_in(claimed, block)};
     }
     LW_INLINE const Store<T>& store() const { return out; }
     LW_INLINE bool twice() const { return false; }
@@ -179,7 +179,7 @@ struct Step {
 template <class T, class E>
 LW_INLINE void column_of_tiles(const Step<T>& s, Size rows, const Block& block, const char* next, Size ahead_k,
                                Place<T> place, const E& e) {
-    const int most = tile_rows(block.vectors == 0 ? 1 : block.vectors);
+    const int most = tile_rows(vectors_of(block.halves));
     Terms<T> t = {s.a, s.a_row, s.a_k, s.rows_of(block), static_cast<Size>(block.lanes), s.terms};
     const char* const here = t.ahead;
     // Tiles of the full height are quicker where a block is ragged, so there the last one has some rows once more,
@@ -196,7 +196,7 @@ LW_INLINE void column_of_tiles(const Step<T>& s, Size rows, const Block& block, 
         t.ahead_k = fetches ? ahead_k : 0;
         t.ahead = fetches ? next + tile * ahead_k * s.terms : here;
         place.row = first + r;
-        any_tile(now, block.vectors, block.columns, t, place, e);
+        any_tile(now, block.halves, block.columns, t, place, e);
         r += static_cast<Size>(now);
     }
 }

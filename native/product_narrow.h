@@ -137,7 +137,7 @@ void t_multiply_turned(const T* A, Size lda, Size first_row, Size last_row, cons
                     b_k = w;
                 }
                 const T* const a = y + k * y_k + c;
-                any_raw_tile(n, static_cast<int>(vectors), {a, 1, y_k, b, b_k, terms}, buffer);
+                any_raw_tile(n, 2 * static_cast<int>(vectors), {a, 1, y_k, b, b_k, terms}, buffer);
                 if (K <= term_block) break;
                 for (int i = 0; i < n * lanes; i += w) {
                     store(total + i, k == 0 ? load(buffer + i) : load(total + i) + load(buffer + i));

@@ -9,7 +9,7 @@ namespace lw::LW_NAMESPACE {
 struct Block {
     Size first;
     int columns, lanes;
-    int vectors;  // 0: half a vector
+    int halves;  // of vectors, which the lanes fill
 };
 
 template <class T>
@@ -17,9 +17,8 @@ LW_INLINE Block block_at(Size N, Size j) {
     constexpr int w = width<T>;
     const Size first = j * block_width<T>, left = N - first;
     const int columns = left < block_width<T> ? static_cast<int>(left) : block_width<T>;
-    if (half_vectors && columns <= w / 2) return {first, columns, w / 2, 0};
-    const int vectors = (columns + w - 1) / w;
-    return {first, columns, vectors * w, vectors};
+    const int unit = half_vectors ? w / 2 : w, units = (columns + unit - 1) / unit;
+    return {first, columns, units * unit, half_vectors ? units : 2 * units};
 }
 
 template <class T>
@@ -47,8 +46,7 @@ void pack_block(const T* B, Size ldb, Size K, const Block& block, T* packed) {
         }
         return;
     }
-    const int whole = block.columns / w * w, rest = block.columns - whole;
-    const int lanes = block.lanes < w ? block.lanes : w;
+    const int whole = block.columns / w * w, rest = block.columns - whole, lanes = block.lanes - whole;
     for (Size k = 0; k < K; ++k) {
         for (int c = 0; c < whole; c += w) store(packed + c, load(B + c));
         if (rest > 0) store_part(packed + whole, load_part(B + whole, rest), lanes);

@@ -36,18 +36,26 @@ struct Terms {
     Size ahead_k = 0;
 };
 
-template <class V, int R, int C, class T>
-LW_INLINE void accumulate(const Terms<T>& t, V (&sum)[R][C]) {
-    constexpr int w = sizeof(V) / sizeof(T);
+// Vectors for so many halves of one.
+constexpr int vectors_of(int halves) { return (halves + 1) / 2; }
+
+// Sums of R rows of H half vectors; a last half is computed as such, and the upper half of its vector is 0.
+template <int R, int H, class T>
+LW_INLINE void accumulate(const Terms<T>& t, Vector<T> (&sum)[R][vectors_of(H)]) {
+    using V = Vector<T>;
+    using Tail = typename Half<T>::Vector;
+    constexpr int w = width<T>, C = H / 2;
     // One pointer for three rows: x86 addresses p, p + s and p + 2 s, and twelve pointers would not fit.
     const T* a[(R + 2) / 3];
     const Size a_row = t.a_row, a_k = t.a_k, b_k = t.b_k;
 #pragma GCC unroll 8
     for (int g = 0; g < (R + 2) / 3; ++g) a[g] = t.a + 3 * static_cast<Size>(g) * a_row;
+    Tail tail[R];
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
         for (int c = 0; c < C; ++c) sum[r][c] = V{};
+        tail[r] = Tail{};
     }
     const T* b = t.b;
     const char* ahead = t.ahead;
@@ -55,18 +63,25 @@ LW_INLINE void accumulate(const Terms<T>& t, V (&sum)[R][C]) {
     for (Size k = t.K; k > 0; --k) {
         __builtin_prefetch(ahead, 0, 2);
         ahead += ahead_k;
-        V row[C];
+        V row[C > 0 ? C : 1];
+        Tail row_tail;
 #pragma GCC unroll 4
         for (int c = 0; c < C; ++c) __builtin_memcpy(&row[c], b + c * w, sizeof(V));
+        if constexpr (H % 2 == 1) __builtin_memcpy(&row_tail, b + C * w, sizeof row_tail);
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
-            const V x = a[r / 3][static_cast<Size>(r % 3) * a_row] - V{};
+            const T* const x = a[r / 3] + static_cast<Size>(r % 3) * a_row;
 #pragma GCC unroll 4
-            for (int c = 0; c < C; ++c) sum[r][c] = fma(x, row[c], sum[r][c]);
+            for (int c = 0; c < C; ++c) sum[r][c] = fma(*x - V{}, row[c], sum[r][c]);
+            if constexpr (H % 2 == 1) tail[r] = fma(*x - Tail{}, row_tail, tail[r]);
         }
 #pragma GCC unroll 8
         for (int g = 0; g < (R + 2) / 3; ++g) a[g] += a_k;
         b += b_k;
+    }
+    if constexpr (H % 2 == 1) {
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) sum[r][C] = widened<T>(tail[r]);
     }
 }
 
@@ -93,9 +108,9 @@ LW_INLINE void each_vector(Last last, const F& f) {
 }
 
 // From the registers through the epilogue. `last`: lanes of the last vector of each row.
-template <class V, int R, int C, class T, class Last, class E>
+template <int R, int H, class T, class Last, class E>
 __attribute__((noinline)) void tile(const Terms<T>& t, const Place<T>& place, const E& epilogue, Last last) {
-    constexpr int w = width<T>;
+    constexpr int w = width<T>, C = vectors_of(H);
     // Copies: behind a store the compiler would read again what it knows by reference only.
     const Place<T> p = place;
     const E e = epilogue.at(p.row, p.column);
@@ -120,14 +135,8 @@ __attribute__((noinline)) void tile(const Terms<T>& t, const Place<T>& place, co
             }
         }
     }
-    V sums[R][C];
-    accumulate(t, sums);
     Vector<T> z[R][C];
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-        for (int c = 0; c < C; ++c) z[r][c] = widened<T>(sums[r][c]);
-    }
+    accumulate<R, H>(t, z);
     if (!p.first) {
         each_vector<R, C>(last, [&](int r, int c, auto lanes) LW_INLINE_LAMBDA {
             z[r][c] = load_lanes(partial + static_cast<Size>(r) * p.ldp + c * w, lanes) + z[r][c];
@@ -161,35 +170,30 @@ LW_INLINE void put(const E& e, Vector<T> z, Size r, Size c, L lanes) {
 }
 
 // Any tile, its sums written to a buffer whose rows are whole vectors.
-template <class V, int R, int C, class T>
+template <int R, int H, class T>
 __attribute__((noinline)) void raw_tile(const Terms<T>& t, T* buffer) {
-    V sum[R][C];
-    accumulate(t, sum);
+    constexpr int C = vectors_of(H);
+    Vector<T> sum[R][C];
+    accumulate<R, H>(t, sum);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-        for (int c = 0; c < C; ++c) store(buffer + (r * C + c) * width<T>, widened<T>(sum[r][c]));
+        for (int c = 0; c < C; ++c) store(buffer + (r * C + c) * width<T>, sum[r][c]);
     }
 }
 
-template <class V, int R, int C, class T>
+template <int R, int H, class T>
 LW_INLINE void raw_tile_of(int rows, const Terms<T>& t, T* buffer) {
-    if (rows == R) return raw_tile<V, R, C>(t, buffer);
-    if constexpr (R > 1) raw_tile_of<V, R - 1, C>(rows, t, buffer);
+    if (rows == R) return raw_tile<R, H>(t, buffer);
+    if constexpr (R > 1) raw_tile_of<R - 1, H>(rows, t, buffer);
 }
 
-// vectors = 0: half a vector.
-template <class T>
-__attribute__((noinline)) void any_raw_tile(int rows, int vectors, const Terms<T>& t, T* buffer) {
-    if constexpr (half_vectors) {
-        if (vectors == 0) return raw_tile_of<typename Half<T>::Vector, tile_rows(1), 1>(rows, t, buffer);
+template <class T, int H = 1>
+__attribute__((noinline)) void any_raw_tile(int rows, int halves, const Terms<T>& t, T* buffer) {
+    if constexpr (half_vectors || H % 2 == 0) {
+        if (halves == H) return raw_tile_of<tile_rows(vectors_of(H)), H>(rows, t, buffer);
     }
-    if constexpr (block_vectors == 4) {
-        if (vectors == 4) return raw_tile_of<Vector<T>, tile_rows(4), 4>(rows, t, buffer);
-        if (vectors == 3) return raw_tile_of<Vector<T>, tile_rows(3), 3>(rows, t, buffer);
-    }
-    if (vectors == 2) return raw_tile_of<Vector<T>, tile_rows(2), 2>(rows, t, buffer);
-    raw_tile_of<Vector<T>, tile_rows(1), 1>(rows, t, buffer);
+    if constexpr (H < 2 * block_vectors) any_raw_tile<T, H + 1>(rows, halves, t, buffer);
 }
 
 // From the buffer, whose rows are `vectors` vectors, through the epilogue.
@@ -213,34 +217,30 @@ __attribute__((noinline)) void finish(const T* buffer, int rows, int vectors, in
     }
 }
 
-template <class V, int R, int C, class T, class E>
-LW_INLINE void tile_of(int rows, const Terms<T>& t, const Place<T>& p, const E& e) {
-    if (rows == R) return tile<V, R, C>(t, p, e, Whole{});
-    if constexpr (R > 1) tile_of<V, R - 1, C>(rows, t, p, e);
+template <int R, class T, class E>
+LW_INLINE void full_tile(int rows, const Terms<T>& t, const Place<T>& p, const E& e) {
+    if (rows == R) return tile<R, 2 * block_vectors>(t, p, e, Whole{});
+    if constexpr (R > 1) full_tile<R - 1>(rows, t, p, e);
 }
 
-// A tile of any shape: `columns` of a block of `vectors` vectors (0: half a vector).
+// As many rows as a tile of its width has.
+template <int H, class T, class E>
+LW_INLINE void high_tile(int halves, int columns, const Terms<T>& t, const Place<T>& p, const E& e) {
+    constexpr int C = vectors_of(H);
+    if constexpr (half_vectors || H % 2 == 0) {
+        if (halves == H) return tile<tile_rows(C), H>(t, p, e, Part<T>(columns - (C - 1) * width<T>));
+    }
+    if constexpr (H < 2 * block_vectors) high_tile<H + 1>(halves, columns, t, p, e);
+}
+
+// A tile of any shape: `columns` of a block of so many half vectors.
 template <class T, class E>
-LW_INLINE void any_tile(int rows, int vectors, int columns, const Terms<T>& t, const Place<T>& p, const E& e) {
-    constexpr int w = width<T>;
-    if (columns == block_width<T>) {
-        return tile_of<Vector<T>, tile_rows(block_vectors), block_vectors>(rows, t, p, e);
-    }
-    const int used = vectors == 0 ? 1 : vectors;
-    if (rows == tile_rows(used)) {
-        const Part<T> last(columns - (used - 1) * w);
-        if constexpr (half_vectors) {
-            if (vectors == 0) return tile<typename Half<T>::Vector, tile_rows(1), 1>(t, p, e, last);
-        }
-        if (vectors == 1) return tile<Vector<T>, tile_rows(1), 1>(t, p, e, last);
-        if (vectors == 2) return tile<Vector<T>, tile_rows(2), 2>(t, p, e, last);
-        if constexpr (block_vectors == 4) {
-            if (vectors == 3) return tile<Vector<T>, tile_rows(3), 3>(t, p, e, last);
-            return tile<Vector<T>, tile_rows(4), 4>(t, p, e, last);
-        }
-    }
+LW_INLINE void any_tile(int rows, int halves, int columns, const Terms<T>& t, const Place<T>& p, const E& e) {
+    if (columns == block_width<T>) return full_tile<tile_rows(block_vectors)>(rows, t, p, e);
+    const int used = vectors_of(halves);
+    if (rows == tile_rows(used)) return high_tile<1>(halves, columns, t, p, e);
     alignas(64) T buffer[most_rows * block_width<T>];
-    any_raw_tile(rows, vectors, t, buffer);
+    any_raw_tile(rows, halves, t, buffer);
     finish(buffer, rows, used, columns, p, e);
 }
 

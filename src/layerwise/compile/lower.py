@@ -130,13 +130,13 @@ def lower(
     kept = {key for item in selection.items for key in item.outputs if isinstance(key, Pack) and key.node in live}
     schedule = Schedule(selection, new, kept, set(map(base, wanted)))
     for node in stores:
-        packed = _lives_packed(node, selection, schedule, target)
+        packed = _lives_packed(node, selection, schedule, target, kept)
         state.place(node, *selection.matrix(node, False), target, packed)
         assert packed or not state.places[node].packed, f"{node!r} is packed in one program and cannot be in another"
     return _Lowering(selection, schedule, target, state, scalars, len(gathered)).program(wanted, kept)
 
 
-def _lives_packed(node: Node, selection: Selection, schedule: Schedule, target: Target) -> bool:
+def _lives_packed(node: Node, selection: Selection, schedule: Schedule, target: Target, kept: set[Pack]) -> bool:
     """Whether what outlives a run is held in blocks only, as products read it.
 
     It is where only products and elementwise operations of its own shape meet it, and where blocks, which hold whole
@@ -146,26 +146,28 @@ def _lives_packed(node: Node, selection: Selection, schedule: Schedule, target: 
         return False
     frame = rows, columns = selection.matrix(node, False)
     readers = schedule.readers.get(node, [])
-    fits = all(r.kernel == "pack_transposed" or (r.kernel == "map" and r.frame == frame) for r in readers)
-    dense = all(x is node or base(x) is not node for r in readers for x in r.sources)
-    return fits and dense and 4 * target.packed_size(rows, columns) <= 5 * rows * columns
+    fits = all(r.kernel == "map" and r.frame == frame for r in readers)
+    itself = all(x is node or base(x) is not node for r in readers for x in r.sources)
+    as_itself = itself and all(pack.frame == frame for pack in kept if pack.node is node)
+    return fits and as_itself and 4 * target.packed_size(rows, columns) <= 5 * rows * columns
 
 
 def packing(state: State, target: Target) -> Program:
     """The program that makes all packed copies in ``state`` from what they are copies of."""
     values: dict[Value, int] = {}
 
-    def number(key: Key) -> int:
-        return values.setdefault(state.places[key], len(values))
+    def number(place: Value) -> int:
+        return values.setdefault(place, len(values))
 
     jobs: list[Job] = []
     for pack in state.places:
         if isinstance(pack, Pack):
-            matrix = state.places[pack.node]
-            frame = matrix.rows, matrix.columns
             kernel = "pack_transposed" if pack.transposed else "pack"
-            step = Instruction(kernel, (number(pack), number(pack.node)), frame)
-            jobs.append(Job(*frame, _CUT_FLAGS[kernel] | (ROW_BLOCKS if pack.transposed else 0), 0, (step,)))
+            matrix = state.places[pack.node]
+            if (matrix.rows, matrix.columns) != pack.frame:
+                matrix = Value("state", matrix.offset, *pack.frame, pack.frame[1])
+            step = Instruction(kernel, (number(state.places[pack]), number(matrix)), pack.frame)
+            jobs.append(Job(*pack.frame, _CUT_FLAGS[kernel] | (ROW_BLOCKS if pack.transposed else 0), 0, (step,)))
     stages = (tuple(jobs),) if jobs else ()
     return Program(target.item_size, tuple(values), (), (), stages, state.size, 0)
 
@@ -201,7 +203,7 @@ class _Lowering:
         """The whole program; ``wanted`` are its outputs."""
         for pack in sorted(kept, key=self._order_of):
             if self._home(pack) is pack:
-                self._state.place(pack, *self._packed_frame(pack), self._target, True)
+                self._state.place(pack, *pack.matrix, self._target, True)
         for node in dict.fromkeys(map(base, wanted)):
             if node in self._schedule.writer:
                 rows, columns = self._frame_of(node)
@@ -230,12 +232,8 @@ class _Lowering:
             self._names,
         )
 
-    def _order_of(self, pack: Pack) -> tuple[int, bool]:
-        return self._state.places[pack.node].offset, pack.transposed
-
-    def _packed_frame(self, pack: Pack) -> tuple[int, int]:
-        rows, columns = self.selection.matrix(pack.node, False)
-        return (columns, rows) if pack.transposed else (rows, columns)
+    def _order_of(self, pack: Pack) -> tuple[int, bool, tuple[int, int]]:
+        return self._state.places[pack.node].offset, pack.transposed, pack.frame
 
     def _home(self, key: Key) -> Key:
         """What holds the value of ``key``: a matrix that lives packed is its own packed copy."""
@@ -266,7 +264,7 @@ class _Lowering:
                 copied = key in self._schedule.copied.values()
                 elsewhere = copied or any(self._schedule.of[r] is not job for r in readers)
                 packed = isinstance(key, Pack) or self._is_packed_in_tile(job, item, readers)
-                rows, columns = self._packed_frame(key) if isinstance(key, Pack) else self._frame_of(key)
+                rows, columns = key.matrix if isinstance(key, Pack) else self._frame_of(key)
                 stride = self._stride(key, item, columns, readers)
                 if packed:
                     stride = self._target.packed_size(rows if elsewhere else 1, columns)
@@ -339,8 +337,8 @@ class _Lowering:
         if not self._where[item.outputs[0]].packed:
             return None
         stored = self._stored_by(self._schedule.of[item])
-        read = (n for n in stored if self._state.places[n].packed and Pack(n, False) in self._schedule.readers)
-        node = next(read, None)
+        read = {key.node for key in self._schedule.readers if isinstance(key, Pack)}
+        node = next((n for n in stored if self._state.places[n].packed and n in read), None)
         return None if node is None else self.operand(node)
 
     def _stored_by(self, job: Work) -> list[Node]:
@@ -370,9 +368,8 @@ class _Lowering:
         return Job(*job.frame, flags, job.local_bytes, tuple(instructions))
 
     def _pack(self, pack: Pack) -> Instruction:
-        frame = self.selection.matrix(pack.node, False)
         kernel = "pack_transposed" if pack.transposed else "pack"
-        return Instruction(kernel, (self.operand(pack), self.operand(pack.node, frame)), frame)
+        return Instruction(kernel, (self.operand(pack), self.operand(pack.node, pack.frame)), pack.frame)
 
     def _copies(self, kept: set[Pack]) -> list[list[Job]]:
         """Stages that put new values where the old ones could not be overwritten before."""

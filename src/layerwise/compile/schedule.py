@@ -152,7 +152,7 @@ class Schedule:
         values = list(stores.values())
         for source, value in stores.items():
             item = self.writer.get(value)
-            packs = [pack for pack in (Pack(source, False), Pack(source, True)) if pack in kept]
+            packs = sorted((p for p in kept if p.node is source), key=lambda p: (p.transposed, p.frame))
             readers = [r for key in (source, *packs) for r in self.readers.get(key, [])]
             job = self.of.get(item) if item is not None else None
             direct = (

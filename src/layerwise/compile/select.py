@@ -21,10 +21,25 @@ _MUCH_WORK = 1 << 20
 
 @dataclass(frozen=True)
 class Pack:
-    """A right operand as products read it: the matrix of ``node``, transposed or not, in blocks of columns."""
+    """A right operand as products read it: the matrix of ``node``, transposed or not, in blocks of columns.
+
+    Parameters
+    ----------
+    node : Node
+    transposed : bool
+    frame : (int, int)
+        Rows and columns under which the value of ``node`` is seen.
+    """
 
     node: Node
     transposed: bool
+    frame: tuple[int, int]
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """Rows and columns of what is packed."""
+        rows, columns = self.frame
+        return (columns, rows) if self.transposed else (rows, columns)
 
 
 Key: TypeAlias = Node | Pack
@@ -216,16 +231,15 @@ class Selection:
         if not self.is_row(D) or K * M * N < _MUCH_WORK:
             self._add("t_product", node, False, numbers=(K,))
             return
-        self._pack(D, False, True)
-        pack = Pack(base(D), False)
+        pack = self._pack(D, False, True)
         self.items.append(Item("t_product_packed", (node,), (base(A), pack), False, (M, N), (K, N), (A,)))
 
     def _pack(self, b: Node, transposed: bool, row: bool) -> Pack:
-        pack = Pack(base(b), transposed)
+        pack = Pack(base(b), transposed, self.matrix(b, False))
         if pack not in self._packed:
             self._packed.add(pack)
             kernel = "pack_transposed" if transposed else "pack"
-            self.items.append(Item(kernel, (pack,), (base(b),), row, self.matrix(b, False), sources=(b,)))
+            self.items.append(Item(kernel, (pack,), (base(b),), row, pack.frame, sources=(b,)))
         return pack
 
     def _add_product(self, node: Node, a: Node, b: Node, transposed: bool = False, bias: Node | None = None,
@@ -243,7 +257,7 @@ class Selection:
     def _read_packed(self, item: Item) -> None:
         """Sums of columns read D where AᵀD does, so that it is needed only once."""
         (D,) = item.sources
-        pack = Pack(base(D), False)
+        pack = Pack(base(D), False, self.matrix(D, False))
         if pack in self._packed and D is base(D) and self.is_row(D) and D.ndim == 2:
             item.reads = (pack,)
 
