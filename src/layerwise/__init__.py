@@ -23,10 +23,12 @@ from layerwise.fit.program import training_program
 from layerwise.graph.differentiate import gradient, hessian_vector, jacobian, jvp
 from layerwise.graph.node import Node, Op, constant, input, parameter
 from layerwise.model.model import Model, load
+from layerwise.network.adaptive import Adadelta, Adagrad, Adam, AdamW, AMSGrad, NAdam, RMSprop
 from layerwise.network.layers import Dense, Input
 from layerwise.network.network import Network
+from layerwise.network.signs import Lion, Rprop
 from layerwise.network.spec import Activation, Initialiser, Loss
-from layerwise.network.updates import SGD, Adam, Momentum, UpdateRule
+from layerwise.network.updates import SGD, Momentum, Nesterov, UpdateRule
 from layerwise.ops.activations import (
     elu,
     gelu,
@@ -97,8 +99,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "SGD",
+    "AMSGrad",
     "Activation",
+    "Adadelta",
+    "Adagrad",
     "Adam",
+    "AdamW",
     "DataError",
     "Dense",
     "DivergenceWarning",
@@ -109,14 +115,19 @@ __all__ = [
     "Initialiser",
     "Input",
     "LayerwiseError",
+    "Lion",
     "Loss",
     "Model",
     "ModelFileError",
     "Momentum",
+    "NAdam",
+    "Nesterov",
     "Network",
     "NetworkError",
     "Node",
     "Op",
+    "RMSprop",
+    "Rprop",
     "ShapeError",
     "SymmetryWarning",
     "TableError",

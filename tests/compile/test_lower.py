@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from random_networks import random_case
+from update_rules import RULES
 
 import layerwise as lw
 from layerwise.compile.lower import State, Target, lower
@@ -76,6 +77,18 @@ def test_the_slope_is_part_of_the_product_and_the_update_part_of_the_gradient(hi
     assert ["t_product", "map", "pack", "pack_transposed"] in weights
     assert ["t_product", "map", "pack"] in weights  # no sensitivity goes below the first layer
     assert weights.count(["column_reduce", "map"]) == 2
+
+
+@pytest.mark.parametrize("rule", RULES, ids=repr)
+@pytest.mark.parametrize("widths", [(2, 4, 3), (20, 64, 3)])
+def test_every_update_is_one_pass_over_its_parameter(rule, widths):
+    program = step_program(rule, widths=widths)
+    _, weights = kernels(program)
+    updates = [job for job in weights if "map" in job]
+    assert len(updates) == 4
+    assert all(job.count("map") == 1 and job[1] == "map" for job in updates)
+    assert {job[0] for job in updates} <= {"t_product", "t_product_packed", "column_reduce"}
+    assert str(lw.training_program(lw.Network(list(widths), output="softmax"), rule, 32))
 
 
 def test_a_slope_that_is_no_epilogue_is_a_chain():

@@ -15,6 +15,7 @@ import joblib
 import numpy as np
 import pytest
 from random_networks import random_case
+from update_rules import RULES as EVERY_RULE
 
 import layerwise as lw
 from layerwise.engine.native_training import NativeTraining
@@ -68,6 +69,39 @@ def test_a_hundred_steps(rule, batch_size):
     np.testing.assert_allclose(fits[0].history.cost, fits[1].history.cost, rtol=1e-10)
     for name, W in fits[1].params.items():
         np.testing.assert_allclose(fits[0].params[name], W, rtol=1e-8, atol=1e-10)
+
+
+def batch_sizes(rule, batch_size):
+    return [None] if rule.full_batch else [batch_size, None]
+
+
+@pytest.mark.parametrize("rule", EVERY_RULE, ids=repr)
+def test_fifty_steps_of_every_rule(rule):
+    for batch_size in batch_sizes(rule, 32):
+        options = {"optimizer": rule, "batch_size": batch_size, "epochs": 50 if batch_size is None else 8}
+        native_fit, numpy_fit = (trained(engine, **options) for engine in ("native", "numpy"))
+        np.testing.assert_allclose(native_fit.history.cost, numpy_fit.history.cost, rtol=1e-10)
+        for name, W in numpy_fit.params.items():
+            # 1e-10: this descent does not amplify what is rounded in one step.
+            np.testing.assert_allclose(native_fit.params[name], W, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("rule", EVERY_RULE, ids=repr)
+def test_every_rule_gives_the_same_bits_on_any_number_of_threads(rule):
+    usable = native.usable_processors()
+    for batch_size in batch_sizes(rule, 100):
+        dtype = "float32" if batch_size else "float64"
+        net, X, Y = problem(n=300, widths=(40, 150, 70, 5), dtype=dtype)  # live packed, with a block that is not full
+        found = []
+        try:
+            for threads in (1, 2, 8):
+                native.set_usable_processors(threads)
+                fit = lw.train(net, X, Y, optimizer=rule, batch_size=batch_size, epochs=2, dtype=dtype)
+                assert not fit.diverged
+                found.append(digest(fit))
+        finally:
+            native.set_usable_processors(usable)
+        assert len(set(found)) == 1
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -66,3 +66,14 @@ def test_a_new_update_rule_is_a_class_with_a_formula():
     fit = lw.train(NET, X, Y, params=start, optimizer=Sign(0.125), epochs=1)
     for name in start:
         np.testing.assert_array_equal(fit.params[name], start[name] - 0.125 * np.sign(g[name]))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_rprop_takes_the_whole_data_set_at_once(batch_size):
+    n = len(X)
+    with pytest.raises(
+        lw.DataError, match=f"Rprop takes all {n} samples at once; got batch_size={batch_size}. Give batch_size=None"
+    ):
+        lw.train(NET, X, Y, optimizer=lw.Rprop(), batch_size=batch_size)
+    for whole in (None, n, n + 1):
+        assert not lw.train(NET, X, Y, optimizer=lw.Rprop(), batch_size=whole).diverged

@@ -15,7 +15,6 @@ from layerwise.engine.choice import training
 from layerwise.engine.training import Data, Outcome
 from layerwise.errors import DataError, DivergenceWarning, TrainingInterrupted
 from layerwise.fit.history import Epoch, Fit, History
-from layerwise.graph.node import Node
 from layerwise.network.build import step_graph
 from layerwise.network.data import (
     check_finite,
@@ -116,6 +115,11 @@ def train(
     if not isinstance(optimizer, UpdateRule):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DataError(f"optimizer must be an update rule such as layerwise.SGD(0.1); got {optimizer!r}.")
     rows = len(tables[0]) if batch_size is None else min(int(batch_size), len(tables[0]))
+    if optimizer.full_batch and rows < len(tables[0]):
+        raise DataError(
+            f"{type(optimizer).__name__} takes all {len(tables[0])} samples at once; got batch_size={batch_size}. "
+            "Give batch_size=None, or for minibatches another rule such as layerwise.Adam()."
+        )
     if rows == len(tables[0]):
         tables = tuple(in_order(table, dtype) for table in tables)  # once, not in every epoch
     loop = _Loop(net, optimizer, Data(tables, rows, seed), start, dtype, engine)
@@ -171,7 +175,7 @@ class _Loop:
         self.diverged = False
         labels, weighted = data.tables[1].ndim == 1, len(data.tables) > 2
         self._graph = step_graph(net.graph(labels=labels, weighted=weighted), rule)
-        values: dict[Node, Array] = {node: start[name] for name, node in self._graph.graph.parameters.items()}
+        values = self._graph.start(rule, start, dtype)
         self._training = training(engine, self._graph.step(rule), data, values, dtype)
         self._began = time.monotonic()
 

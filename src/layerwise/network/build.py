@@ -6,14 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from layerwise.engine.training import Step
 from layerwise.errors import NetworkError
 from layerwise.graph.differentiate import gradient
 from layerwise.graph.node import Node, input, parameter
+from layerwise.graph.shapes import resolve
 from layerwise.network.updates import UpdateRule
 from layerwise.ops.layout import one_hot
 from layerwise.ops.losses import LOSSES
 from layerwise.ops.reductions import mean
+from layerwise.types import Array
 
 if TYPE_CHECKING:
     from layerwise.network.network import Network
@@ -131,6 +135,14 @@ class StepGraph:
     cost: Node
     parameters: dict[str, Node]
     new_slots: dict[tuple[str, str], Node]
+
+    def start(self, rule: UpdateRule, weights: Mapping[str, Array], dtype: str) -> dict[Node, Array]:
+        """What steps change, before the first one: the weights, and the slots that do not start at 0."""
+        values = {node: weights[name] for name, node in self.graph.parameters.items()}
+        for (_, slot), node in self.slots.items():
+            if number := rule.start(slot):
+                values[node] = np.broadcast_to(np.asarray(number, dtype), resolve(node.shape, {}))
+        return values
 
     def step(self, rule: UpdateRule) -> Step:
         """The step as engines see it."""

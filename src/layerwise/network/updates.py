@@ -1,6 +1,7 @@
 """Update rules: how a step changes a parameter. Each is one class: its numbers, what it remembers, its formula.
 
-The formula runs on graph nodes, so the step of a network (cost, gradients, update) is one graph.
+The formula runs on graph nodes, so the step of a network (cost, gradients, update) is one graph. Here are those with
+one learning rate for all weights; `adaptive` and `signs` hold those that give each weight a step of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from layerwise.errors import DataError
-from layerwise.ops.arithmetic import sqrt, square
 
 
 def _as_number(value: object) -> float:
@@ -38,24 +38,41 @@ class UpdateRule:
     Attributes
     ----------
     slots : tuple of str
-        Names of the arrays that the rule remembers for each parameter; they start at 0.
-    below : dict of str to float
-        Upper limits that a hyperparameter must stay under.
+        Names of the arrays that the rule remembers for each parameter.
+    above, below : dict of str to float
+        Limits that a hyperparameter must stay above, or below. One that is not named in ``above`` is >= 0.
+    full_batch : bool
+        Whether every step must see all samples.
+
+    Notes
+    -----
+    A field whose default is True or False takes these two; all others take numbers.
     """
 
     learning_rate: float = 0.01
     slots: ClassVar[tuple[str, ...]] = ()
+    above: ClassVar[dict[str, float]] = {}
     below: ClassVar[dict[str, float]] = {}
+    full_batch: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        for name, value in self.hyperparameters.items():
-            number = _as_number(value)
-            if not math.isfinite(number) or number < 0 or (name == "learning_rate" and number == 0):
-                low = "> 0" if name == "learning_rate" else ">= 0"
-                raise DataError(f"{name} of {type(self).__name__} must be a finite number {low}; got {value!r}.")
-            if number >= self.below.get(name, math.inf):
-                raise DataError(f"{name} of {type(self).__name__} must be below {self.below[name]}; got {value!r}.")
-            object.__setattr__(self, name, number)
+        for f in dataclasses.fields(self):
+            checked = self._checked_choice if isinstance(f.default, bool) else self._checked_number
+            object.__setattr__(self, f.name, checked(f.name, getattr(self, f.name)))
+
+    def _checked_choice(self, name: str, value: object) -> bool:
+        if not isinstance(value, (bool, np.bool_)):
+            raise DataError(f"{name} of {type(self).__name__} must be True or False; got {value!r}.")
+        return bool(value)
+
+    def _checked_number(self, name: str, value: object) -> float:
+        number, above = _as_number(value), {"learning_rate": 0.0} | self.above
+        if not math.isfinite(number) or number < 0 or number <= above.get(name, -1.0):
+            low = f"> {above[name]:g}" if name in above else ">= 0"
+            raise DataError(f"{name} of {type(self).__name__} must be a finite number {low}; got {value!r}.")
+        if number >= self.below.get(name, math.inf):
+            raise DataError(f"{name} of {type(self).__name__} must be below {self.below[name]}; got {value!r}.")
+        return number
 
     @property
     def hyperparameters(self) -> dict[str, float]:
@@ -63,7 +80,7 @@ class UpdateRule:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
     def scalars(self, step: Any) -> dict[str, Any]:
-        """What is fed at a step; by default the hyperparameters.
+        """What is fed at a step; by default the hyperparameters that are numbers.
 
         Parameters
         ----------
@@ -75,7 +92,11 @@ class UpdateRule:
         dict of str to float
             The names are the same at every step. For an array of steps, what changes is an array.
         """
-        return dict(self.hyperparameters)
+        return {name: value for name, value in self.hyperparameters.items() if not isinstance(value, bool)}
+
+    def start(self, slot: str) -> float:
+        """What all numbers of a slot are before the first step."""
+        return 0.0
 
     def step(self, W: Any, g: Any, *slots: Any, **scalars: Any) -> tuple[Any, ...]:
         """The parameter after the step, then its slots.
@@ -139,61 +160,30 @@ class Momentum(UpdateRule):
 
 
 @dataclass(frozen=True)
-class Adam(UpdateRule):
-    """Adam: steps of about ρ in each weight, whatever the size of its gradient.
-
-    At step t, with g = ∂C/∂W::
-
-        m ← β1 m + (1 - β1) g
-        v ← β2 v + (1 - β2) g²
-        W ← W - ρ m̂ / (√v̂ + ε),   m̂ = m / (1 - β1^t),  v̂ = v / (1 - β2^t)
+class Nesterov(UpdateRule):
+    """Gradient descent with Nesterov's momentum: V ← μ V + ∂C/∂W, W ← W - ρ (∂C/∂W + μ V).
 
     Parameters
     ----------
     learning_rate : float > 0
-        ρ, in units of weight.
-    beta1 : float, 0 <= β1 < 1
-        The share of the mean gradient m that is kept in a step.
-    beta2 : float, 0 <= β2 < 1
-        The share of the mean squared gradient v that is kept in a step.
-    epsilon : float >= 0
-        ε, in units of gradient. With 0 a gradient that has always been 0 gives 0/0 and ends the fit.
+        ρ.
+    momentum : float, 0 <= μ < 1
+        The share of the last step's velocity that is kept.
 
     Notes
     -----
-    PyTorch's convention: ε is added after the correction of v. The paper's section 2 has another form that adds it
-    before, which is larger by 1/√(1 - β2^t).
+    PyTorch's convention, ``SGD(nesterov=True)``: the weights that are kept are those at which the gradient is taken,
+    one push of the velocity ahead of Nesterov's own.
 
     References
     ----------
-    Kingma and Ba (2015), Algorithm 1.
+    Nesterov (1983); Sutskever, Martens, Dahl and Hinton (2013).
     """
 
-    learning_rate: float = 0.001
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    slots: ClassVar[tuple[str, ...]] = ("first_moment", "second_moment")
-    below: ClassVar[dict[str, float]] = {"beta1": 1.0, "beta2": 1.0}
-
-    def scalars(self, step: Any) -> dict[str, Any]:
-        # Multiplied through by √(1 - β2^t), the corrections are factors of two scalars and of no array.
-        root = np.sqrt(_one_minus_power(self.beta2, step))
-        return {
-            "beta1": self.beta1,
-            "one_minus_beta1": 1.0 - self.beta1,
-            "beta2": self.beta2,
-            "one_minus_beta2": 1.0 - self.beta2,
-            "step_size": self.learning_rate * (root / _one_minus_power(self.beta1, step)),
-            "scaled_epsilon": self.epsilon * root,
-        }
+    momentum: float = 0.9
+    slots: ClassVar[tuple[str, ...]] = ("velocity",)
+    below: ClassVar[dict[str, float]] = {"momentum": 1.0}
 
     def step(self, W: Any, g: Any, *slots: Any, **scalars: Any) -> tuple[Any, ...]:
-        m = scalars["beta1"] * slots[0] + scalars["one_minus_beta1"] * g
-        v = scalars["beta2"] * slots[1] + scalars["one_minus_beta2"] * square(g)
-        return W - scalars["step_size"] * m / (sqrt(v) + scalars["scaled_epsilon"]), m, v
-
-
-def _one_minus_power(beta: float, t: Any) -> Any:
-    """1 - β^t without cancellation: β = 1 - 1e-9 would leave 7 digits of it at the first step."""
-    return -np.expm1(t * math.log(beta)) if beta else 1.0
+        velocity = scalars["momentum"] * slots[0] + g
+        return W - scalars["learning_rate"] * (g + scalars["momentum"] * velocity), velocity
