@@ -1,7 +1,9 @@
 // Matrix products of one thread on packed operands, as a table of functions for each instruction set.
 //
 // The right operand B (K, N) of A·B is packed: its columns in blocks of `block` columns, a block holding its K rows
-// one after another without gaps, the last block padded with zeros to whole vectors. A is row-major, in place.
+// one after another without gaps, the last block filled up to whole vectors, or to half a one on AVX-512. What fills it
+// is 0 where an operand was packed and anything where a product wrote it; no result depends on it. A is row-major, in
+// place.
 //
 // Order of summation. An element of C is the sum over blocks of 512 terms, the blocks added in order, each block one
 // chain of multiply-add over k = 0, 1, 2, … from 0. That depends on K alone: not on the tile an element falls in,

@@ -77,7 +77,7 @@ template <class T>
 RowsAhead rows_ahead(const Loaded<T>& p, const Share<T>& share, const GatherContext& gather) {
     const std::size_t first = std::min(share.first_gathered, gather.next);
     const std::size_t last = std::min(share.last_gathered, gather.next);
-    if (first == last) return {};
+    if (first >= last) return {};
     const Source& source = gather.sources[p.gathers.widest];
     const std::size_t size = element_bytes[static_cast<int>(source.element)];
     if (source.column_stride != static_cast<std::ptrdiff_t>(size)) return {};

@@ -134,7 +134,7 @@ void Builder<T>::add(int i, bool written, Reach reach, bool may_be_packed) {
         }
     }
     if (v.space != Space::local) {
-        if (by_rows) o.row_step = v.stride * v.element;
+        if (by_rows && !v.packed) o.row_step = v.stride * v.element;
         if (reach == Reach::turned) o.row_step = v.element;
         if (by_columns) o.column_step = v.element;
     }

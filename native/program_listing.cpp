@@ -54,10 +54,11 @@ const char* const space_names[] = {"bound arrays", "state", "arena", "local memo
 
 void check_inside(const Listing& listing, const Value& v, const std::string& name) {
     const Place place;
-    want(v.rows <= 1 || v.packed || v.stride >= v.columns, place, name, ": stride ", v.stride, " is less than its ", v.columns,
-         " columns");
-    // Also where there are no columns: rows are counted one stride after another.
-    want(times(times(v.rows, v.stride), v.element) <= most && times(times(v.rows, v.columns), v.element) <= most, place,
+    want(v.rows <= 1 || v.packed || v.stride >= v.columns, place, name, ": stride ", v.stride, " is less than its ",
+         v.columns, " columns");
+    // Also where there are no columns: rows are counted one stride after another, unless they lie in blocks.
+    const std::size_t strides = v.packed && v.space != Space::local ? 1 : v.rows;
+    want(times(times(strides, v.stride), v.element) <= most && times(times(v.rows, v.columns), v.element) <= most, place,
          name, " is too large");
     if (v.space == Space::bound) {
         want(v.offset < listing.bound, place, name, ": bound array ", v.offset, " of ", listing.bound);

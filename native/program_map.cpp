@@ -23,10 +23,7 @@ bool run_map_of_blocks(const Step<T>& s, const Tile& t, Share<T>& share) {
     MapInput<T> inputs[map_registers];
     MapOutput<T> outputs[map_registers];
     const int n_out = static_cast<int>(s.n[0]), n_in = static_cast<int>(s.n[1]);
-    const Products<T>& products = share.kernels->products;
-    const std::size_t n = columns_of(s, t), block = products.block;
-    for (std::size_t c = 0; c < n; c += block) {
-        const std::size_t columns = n - c < block ? n - c : block, lanes = products.packed_size(1, columns);
+    each_block(share.kernels->products, columns_of(s, t), [&](std::size_t c, std::size_t columns, std::size_t lanes) {
         const auto stride = [&](int i) { return s.operands[i].packed ? lanes : s.operands[i].stride; };
         const auto data = [&](int i, bool by_columns) {
             if (s.operands[i].packed) return block_of<T>(s, i, t, share, c, lanes);
@@ -35,7 +32,7 @@ bool run_map_of_blocks(const Step<T>& s, const Tile& t, Share<T>& share) {
         for (int i = 0; i < n_out; ++i) outputs[i] = {data(i, true), stride(i)};
         for (int i = 0; i < n_in; ++i) inputs[i] = {data(n_out + i, s.n[2] >> i & 1), stride(n_out + i)};
         share.kernels->maps.run_prepared(s.table, inputs, outputs, t.rows, columns);
-    }
+    });
     return true;
 }
 

@@ -111,12 +111,9 @@ bool run_pack(const Step<T>& s, const Tile& t, Share<T>& share) {
 template <class T>
 void pack_some_transposed(const Products<T>& products, const T* S, std::size_t lds, std::size_t rows, std::size_t first,
                           std::size_t n, std::size_t K, T* packed) {
-    const std::size_t block = products.block;
-    for (std::size_t r = 0; r < rows; r += block) {
-        const std::size_t columns = rows - r < block ? rows - r : block;
-        const std::size_t lanes = products.packed_size(1, columns);
+    each_block(products, rows, [&](std::size_t r, std::size_t columns, std::size_t lanes) {
         products.pack_transposed(S + r * lds, lds, n, columns, 0, 1, packed + r * K + first * lanes);
-    }
+    });
 }
 
 // Rows of S are columns of Sᵀ, in whole blocks.
@@ -124,13 +121,12 @@ template <class T>
 bool run_pack_transposed(const Step<T>& s, const Tile& t, Share<T>& share) {
     const Products<T>& products = share.kernels->products;
     T* const packed = operand<T>(s, 0, t, share);
-    const std::size_t K = s.n[at_K], block = products.block, n = columns_of(s, t);
+    const std::size_t K = s.n[at_K], n = columns_of(s, t);
     if (s.operands[1].packed) {
-        for (std::size_t c = 0; c < n; c += block) {
-            const std::size_t columns = n - c < block ? n - c : block, lanes = products.packed_size(1, columns);
+        each_block(products, n, [&](std::size_t c, std::size_t columns, std::size_t lanes) {
             const T* const S = block_of<const T>(s, 1, t, share, c, lanes);
             pack_some_transposed(products, S, lanes, t.rows, t.column + c, columns, K, packed);
-        }
+        });
         return true;
     }
     const T* const S = operand<const T>(s, 1, t, share);
@@ -154,12 +150,10 @@ bool run_column_reduce(const Step<T>& s, const Tile& t, Share<T>& share) {
         return true;
     }
     // D's rows are none of the tile's.
-    const Products<T>& products = share.kernels->products;
     const T* const D = reinterpret_cast<const T*>(share.bases[s.operands[1].base] + s.operands[1].offset);
-    for (std::size_t c = 0; c < n; c += products.block) {
-        const std::size_t columns = n - c < products.block ? n - c : products.block;
-        rows.column_reduce(D + (t.column + c) * K, products.packed_size(1, columns), K, columns, out + c, op);
-    }
+    each_block(share.kernels->products, n, [&](std::size_t c, std::size_t columns, std::size_t lanes) {
+        rows.column_reduce(D + (t.column + c) * K, lanes, K, columns, out + c, op);
+    });
     return true;
 }
 
@@ -227,6 +221,7 @@ void build_t_product_packed(Builder<T>& b) {
     if (b.has(1)) {
         b.want_packed(1, b.job.rows, N);
         b.want(b.value(0).packed, "where something is claimed the result must be packed");
+        b.want(b.value(1).space != Space::local, "what is claimed is local: no other thread has it");
     }
     b.add_if(b.has(1), 1, true, Reach::tile, true);
     b.add(2, false, Reach::turned);

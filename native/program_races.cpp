@@ -52,7 +52,9 @@ public:
     void read(std::size_t value) const {
         const Value& v = listing_.values[value];
         const bool known = std::any_of(live_.begin(), live_.end(), [&](const Value* l) {
-            return l->offset == v.offset && l->stride == v.stride && l->columns >= v.columns && l->element == v.element &&
+            // Fewer columns in blocks would meet lanes that nothing was written to.
+            const bool columns = v.packed ? l->columns == v.columns : l->columns >= v.columns;
+            return columns && l->offset == v.offset && l->stride == v.stride && l->element == v.element &&
                    l->packed == v.packed;
         });
         want(known || v.empty(), place_, "local value ", value, " is read before it is written");

@@ -91,6 +91,15 @@ inline E* block_of(const Step<T>& s, int i, const Tile& t, const Share<T>& share
     return reinterpret_cast<E*>(share.bases[o.base] + o.offset) + at;
 }
 
+// f(first column, columns, lanes) for each block of n columns.
+template <class T, class F>
+inline void each_block(const Products<T>& products, std::size_t n, const F& f) {
+    for (std::size_t c = 0; c < n; c += products.block) {
+        const std::size_t columns = n - c < products.block ? n - c : products.block;
+        f(c, columns, products.packed_size(1, columns));
+    }
+}
+
 // The tile's part of a packed operand, for products; nothing where the operand is absent or not packed.
 template <class T>
 inline InBlocks<T> in_blocks(const Step<T>& s, int i, const Tile& t, const Share<T>& share) {

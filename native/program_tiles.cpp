@@ -164,9 +164,8 @@ void add_ranges(Loaded<T>& program, std::size_t first, std::size_t shares) {
     for (std::size_t i = first; i < program.tiles.size(); ++i) {
         const double next = done + time(program.tiles[i]);
         // Where the middle of the tile falls.
-        for (; share < shares && (done + next) / 2 * static_cast<double>(shares) >= all * static_cast<double>(share); ++share) {
-            program.ranges.push_back(i);
-        }
+        const double middle = (done + next) / 2 * static_cast<double>(shares);
+        for (; share < shares && middle >= all * static_cast<double>(share); ++share) program.ranges.push_back(i);
         done = next;
     }
     for (; share <= shares; ++share) program.ranges.push_back(program.tiles.size());
@@ -184,8 +183,9 @@ void find_gathered(Loaded<T>& program) {
             for (std::size_t i = first; i < last; ++i) {
                 const Tile& tile = program.tiles[i];
                 if (!program.job_facts[tile.job].gathers) continue;
-                if (share.first_gathered == share.last_gathered) share.first_gathered = tile.row;
-                share.last_gathered = tile.row + tile.rows;
+                const bool none = share.first_gathered == share.last_gathered;
+                share.first_gathered = none ? tile.row : std::min(share.first_gathered, tile.row);
+                share.last_gathered = std::max(share.last_gathered, tile.row + tile.rows);
             }
         }
     }

@@ -76,7 +76,7 @@ void Trainer<T>::take_snapshot(const char* state, std::uint64_t epoch, bool best
 
 // Before the state changes.
 template <class T>
-void Trainer<T>::keep_best() {
+void Trainer<T>::save_best_before_change() {
     if (best_at_ == Best::in_state) copy_best(settings_.state);
 }
 
@@ -126,7 +126,8 @@ void Trainer<T>::keep_scalars(const TrainRun& run) {
 template <class T>
 TrainStatus Trainer<T>::step(const TrainRun& run, const TrainProgram<T>& program, std::size_t first_row,
                              std::size_t rows, bool renew) {
-    const std::size_t left = settings_.rows - first_row - rows, next = settings_.shuffled ? std::min(left, settings_.batch) : 0;
+    const std::size_t left = settings_.rows - first_row - rows;
+    const std::size_t next = settings_.shuffled ? std::min(left, settings_.batch) : 0;
     const GatherContext context{settings_.sources.data(), settings_.shuffled ? order_.data() + first_row : nullptr,
                                 static_cast<std::int64_t>(first_row), next};
     Program<T>& p = *program.program;
@@ -135,7 +136,7 @@ TrainStatus Trainer<T>::step(const TrainRun& run, const TrainProgram<T>& program
     if (in_parts) {
         p.run_first_part(scalars(run), &context);
     } else {
-        keep_best();
+        save_best_before_change();
         if (renew) {
             before = program::Memory(state_bytes());
             std::memcpy(before.data(), settings_.state, state_bytes());
@@ -181,7 +182,7 @@ TrainStatus Trainer<T>::epoch(const TrainRun& run, std::uint64_t number, const A
 // From the snapshot on.
 template <class T>
 TrainStatus Trainer<T>::steps_again(const TrainRun& run, std::uint64_t last_epoch, const Again& again) {
-    keep_best();
+    save_best_before_change();
     std::memcpy(settings_.state, snapshot_.state.data(), state_bytes());
     progress_.steps = snapshot_.steps;
     for (std::uint64_t number = snapshot_.epoch; number <= last_epoch; ++number) {

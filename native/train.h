@@ -82,7 +82,8 @@ public:
     // Everything that the settings point to outlives the trainer. std::invalid_argument where they do not fit.
     explicit Trainer(TrainSettings<T> settings);
 
-    // Steps allocate nothing once the programs are bound to so many threads. A fit that leaves the finite numbers is
+    // Steps allocate nothing once the programs are bound to so many threads; where a copy of the state is renewed one
+    // may, and for the best weights the first time that they differ from both. A fit that leaves the finite numbers is
     // found at the step's cost or at the end of an epoch; the state is then left as status and progress say. Throws
     // BadIndexError.
     TrainStatus run(const TrainRun& run);
@@ -135,7 +136,7 @@ private:
     const double* scalars(const TrainRun& run) const;
     void keep_scalars(const TrainRun& run);
     void take_snapshot(const char* state, std::uint64_t epoch, bool best_wanted);
-    void keep_best();
+    void save_best_before_change();
     void copy_best(const char* state);
     bool parameters_finite() const;
     std::size_t state_bytes() const { return settings_.full.program->state_bytes(); }

@@ -550,6 +550,22 @@ def test_packed_values_where_none_can_be() -> None:
     out = p.bound(4, 6, written=True)
     p.stage(p.job(4, 6, [p.map([out], [(x, "full"), (row, "row")], [("add", 2, 0, 1)])]))
     refused(p, "operand 2 must not be packed")
+    # Blocks of fewer columns: their lanes lie elsewhere.
+    p = Words("float32")
+    a, d, out = p.bound(16, 64), p.packed(16, 33), p.bound(64, 32, written=True)
+    g = p.local_packed(64, 33)
+    fewer = p.value(3, p.values[g][2], 64, 32, p.values[g][5], 2)
+    code = [
+        p.instruction("t_product_packed", [g, None, a, d], [16, 33]),
+        p.map([out], [(fewer, "full")], [("exp", 1, 0)]),
+    ]
+    p.stage(p.job(64, 33, code, "r"))
+    refused(p, "local value 4 is read before it is written")
+    # What other threads cannot have.
+    p = Words("float32")
+    a, d, g, c = p.bound(16, 64), p.packed(16, 33), p.local_packed(64, 33), p.local_packed(64, 33)
+    p.stage(p.job(64, 33, [p.instruction("t_product_packed", [g, c, a, d], [16, 33])], "r"))
+    refused(p, "what is claimed is local")
     # The same memory in blocks and in rows: tiles of one would meet others of the other.
     p = Words("float32")
     blocks = p.packed(64, 64)
@@ -576,6 +592,18 @@ def test_words_that_are_no_program() -> None:
 
 
 BIG = 2**62
+
+
+def test_a_large_packed_value_is_as_large_as_its_elements() -> None:
+    p = Words("float32")
+    K, N = 450_000, 100
+    size = p.packed_size(K, N)
+    packed, out = p.value(2, 0, K, N, size, 2), p.bound(1, N, written=True)
+    p.arena_bytes = 4 * size
+    p.stage(p.job(1, N, [p.instruction("column_reduce", [out, packed], [K, 0])], "c"))
+    p.load()
+    p.arena_bytes -= 4
+    refused(p, "value 0 ends at byte")
 
 
 @pytest.mark.parametrize(

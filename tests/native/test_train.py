@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from program_networks import at, network, numpy_step, random
+from program_words import Words
 
 from layerwise.randomness import Stream, permutation
 
@@ -422,3 +423,27 @@ def test_arguments_that_do_not_fit() -> None:
     fit.words.values.append([0, 1, 2**40, 1, 4, 4, 0])
     with pytest.raises(ValueError, match=r"value \d+ ends at byte"):
         fit.trainer()
+
+
+def test_two_jobs_that_gather():
+    """Each thread then begins with rows of one of them or of both, and fetches those of the next step."""
+    batch, n = 256, 512
+    p = Words("float32", n_sources=2)
+    x, y, a, d, w = p.arena(batch, 1), p.arena(batch, 1), p.arena(1, n), p.packed(1, n), p.packed(n, n)
+    cost = p.bound(1, 1, written=True)
+    gathers = [p.job(batch, 1, [p.instruction("gather", [v], [i])], "r") for i, v in enumerate((x, y))]
+    p.stage(*gathers)
+    g = p.local_packed(n, n)
+    update = p.map([w], [(g, "full"), (w, "full")], [("add", 2, 0, 1)])
+    code = [p.instruction("t_product_packed", [g, w, a, d], [1, n]), update]
+    p.stage(p.job(n, n, code, "rc"), p.job(1, 1, [p.instruction("fill", [cost], [], [1.0])]))
+    program = p.load()
+    program.cut(32, 128)
+    rows = 4 * batch
+    trainer = native.Trainer32(
+        program, None, state=p.new_state(), bound=[np.zeros((1, 1), "f4")], sources=[np.zeros((rows, 1), "f4")] * 2,
+        rows=rows, batch=batch, parameters=np.zeros((0, 2), np.int64), cost=0, shuffled=True, seed=1, stream=1,
+    )  # fmt: skip
+    costs, seconds = np.zeros(3), np.zeros(3)
+    assert trainer.run(1, 3, np.zeros((1, 0)), costs, seconds, threads=3) == "done"
+    assert costs.tolist() == [1, 1, 1]

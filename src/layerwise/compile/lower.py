@@ -139,14 +139,16 @@ def lower(
 def _lives_packed(node: Node, selection: Selection, schedule: Schedule, target: Target, kept: set[Pack]) -> bool:
     """Whether what outlives a run is held in blocks only, as products read it.
 
-    It is where only products and elementwise operations of its own shape meet it, and where blocks, which hold whole
-    vectors, do not make it much larger.
+    It is where only products and elementwise operations of its own shape meet it, and where blocks, which are filled up
+    to vectors or halves of them, do not make it much larger.
     """
     if node.ndim != 2 or node not in schedule.in_place.values():
         return False
     frame = rows, columns = selection.matrix(node, False)
     readers = schedule.readers.get(node, [])
-    fits = all(r.kernel == "map" and r.frame == frame for r in readers)
+    fits = all(
+        r.kernel == "map" and isinstance(r.outputs[0], Node) and r.outputs[0].shape == node.shape for r in readers
+    )
     itself = all(x is node or base(x) is not node for r in readers for x in r.sources)
     as_itself = itself and all(pack.frame == frame for pack in kept if pack.node is node)
     return fits and as_itself and 4 * target.packed_size(rows, columns) <= 5 * rows * columns
@@ -263,7 +265,7 @@ class _Lowering:
                 readers = self._schedule.readers.get(key, [])
                 copied = key in self._schedule.copied.values()
                 elsewhere = copied or any(self._schedule.of[r] is not job for r in readers)
-                packed = isinstance(key, Pack) or self._is_packed_in_tile(job, item, readers)
+                packed = isinstance(key, Pack) or (not elsewhere and self._is_packed_in_tile(job, item, readers))
                 rows, columns = key.matrix if isinstance(key, Pack) else self._frame_of(key)
                 stride = self._stride(key, item, columns, readers)
                 if packed:
@@ -271,7 +273,7 @@ class _Lowering:
                 integer = isinstance(key, Node) and key.kind == "integer"
                 size = 8 if integer else self._target.item_size
                 if elsewhere:
-                    last = self._schedule.last_level + 1 if copied else max(r.level for r in readers)
+                    last = self._schedule.last_level + 2 if copied else max(r.level for r in readers)
                     offset = self._arena.place((1 if packed else rows) * stride * size, job.level, last)
                     self._where[key] = Value("arena", offset, rows, columns, stride, integer, packed=packed)
                 elif any(moment[r] != moment[item] for r in readers):
@@ -376,7 +378,14 @@ class _Lowering:
         copied = self._schedule.copied
         if not copied:
             return []
-        copies = [self._copy(source, value) for source, value in copied.items() if source is not value]
+        # What one takes over from another that is itself written waits in the arena.
+        held = {value: self._held(value) for value in copied.values() if value in copied and copied[value] is not value}
+        saves = [self._copy(value, place, self._flat(value)) for value, place in held.items()]
+        copies = [
+            self._copy(source, self._flat(source), held.get(value, self._flat(value)))
+            for source, value in copied.items()
+            if source is not value
+        ]
         packs = [pack for pack in kept if pack.node in copied]
         repacks = [
             Job(
@@ -389,12 +398,20 @@ class _Lowering:
             for pack in sorted(packs, key=self._order_of)
             for step in (self._pack(pack),)
         ]
-        return [stage for stage in (copies, repacks) if stage]
+        return [stage for stage in (saves, copies, repacks) if stage]
 
-    def _copy(self, source: Node, value: Node) -> Job:
-        n = math.prod(self.selection.concrete(source))
-        values = (self.operand(source, (1, n)), self.operand(value, (1, n)))
-        return Job(1, n, 0, 0, (Instruction("copy", values, (0, 0, 1, n, 1, 1)),))
+    def _flat(self, node: Node) -> int:
+        return self.operand(node, (1, math.prod(self.selection.concrete(node))))
+
+    def _held(self, node: Node) -> int:
+        """Memory for a copy of a value from the first stage of copies to the second."""
+        n, level = math.prod(self.selection.concrete(node)), self._schedule.last_level
+        offset = self._arena.place(n * self._target.item_size, level + 1, level + 2)
+        return self._values.setdefault(Value("arena", offset, 1, n, n), len(self._values))
+
+    def _copy(self, node: Node, to: int, value: int) -> Job:
+        n = math.prod(self.selection.concrete(node))
+        return Job(1, n, 0, 0, (Instruction("copy", (to, value), (0, 0, 1, n, 1, 1)),))
 
 
 def _work(job: Work) -> int:

@@ -160,6 +160,7 @@ class Schedule:
                 and job is not None
                 and item.kernel == "map"
                 and values.count(value) == 1
+                and source not in values  # what another one takes over
                 and value not in outputs
                 and all(r.level < job.level or self._is_before(r, item, job) for r in readers)
                 and item.frame == selection.matrix(source, False)
