@@ -24,6 +24,8 @@ void bind_train(nb::module_& m);
 
 NB_MODULE(_native, m) {
     using namespace lw;
+    // What a daemon thread or a module's cache still holds when Python ends is no leak.
+    nb::set_leak_warnings(false);
     m.def(
         "isas",
         [] {
