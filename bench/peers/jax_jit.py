@@ -162,9 +162,4 @@ class _Predict(Runner):
         return [self.A]
 
 
-def train(task: Task) -> Runner:
-    return _Train(task)
-
-
-def predict(task: Task) -> Runner:
-    return _Predict(task)
+train, predict = _Train, _Predict

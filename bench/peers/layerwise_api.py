@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 import layerwise as lw
-from bench.peers.base import Runner, Task, UnavailableError
+from bench.peers.base import Runner, Task
 from bench.workloads import Rule, Workload
 
 SEED = 0
@@ -24,8 +24,6 @@ def _params(task: Task) -> dict[str, np.ndarray]:
 
 def _rule(rule: Rule) -> lw.UpdateRule:
     if rule.kind == "adam":
-        if not hasattr(lw, "Adam"):
-            raise UnavailableError("this version of layerwise has no Adam")
         return lw.Adam(rule.learning_rate)
     return lw.SGD(rule.learning_rate) if rule.kind == "sgd" else lw.Momentum(rule.learning_rate, rule.momentum)
 
@@ -75,9 +73,4 @@ class _Predict(Runner):
         return [self.A]
 
 
-def train(task: Task) -> Runner:
-    return _Train(task)
-
-
-def predict(task: Task) -> Runner:
-    return _Predict(task)
+train, predict = _Train, _Predict

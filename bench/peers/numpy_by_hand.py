@@ -240,9 +240,4 @@ class _Predict(_Threads):
         return [self.outputs]
 
 
-def train(task: Task) -> Runner:
-    return _Train(task)
-
-
-def predict(task: Task) -> Runner:
-    return _Predict(task)
+train, predict = _Train, _Predict

@@ -57,5 +57,4 @@ class _Predict(Runner):
         return self.A
 
 
-def predict(task: Task) -> Runner:
-    return _Predict(task)
+predict = _Predict

@@ -129,5 +129,4 @@ def train(task: Task) -> Runner:
     return _InOrder(task) if task.dtype == "float64" else _Train(task)
 
 
-def predict(task: Task) -> Runner:
-    return _Predict(task)
+predict = _Predict

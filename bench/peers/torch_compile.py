@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from bench.peers.base import Runner, Task
+from bench.peers.base import Task
 from bench.peers.torch_eager import Tensor, TorchPredict, TorchTrain, cost_function
 
 torch._dynamo.config.recompile_limit = 64  # a shape of a batch, a number of threads, a setting: each is compiled anew
@@ -86,9 +86,4 @@ class _Module(torch.nn.Module):
         return self.outputs(list(self.weights), X)
 
 
-def train(task: Task) -> Runner:
-    return _Train(task)
-
-
-def predict(task: Task) -> Runner:
-    return _Predict(task)
+train, predict = _Train, _Predict

@@ -167,9 +167,4 @@ class TorchPredict(TorchRunner):
         return [self.A]
 
 
-def train(task: Task) -> Runner:
-    return _Train(task)
-
-
-def predict(task: Task) -> Runner:
-    return TorchPredict(task)
+train, predict = _Train, TorchPredict

@@ -39,8 +39,6 @@ def task_of(key: str, folder: Path) -> Task:
 
 @pytest.mark.parametrize("key", WORKLOADS)
 def test_numpy_by_hand_and_layerwise_take_the_same_steps(key, tmp_path):
-    if WORKLOADS[key].rule.kind == "adam" and not hasattr(lw, "Adam"):
-        pytest.skip("layerwise has no Adam yet")
     task = task_of(key, tmp_path)
     X, T = store.store(task)
     weights = []
