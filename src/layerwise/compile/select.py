@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from layerwise.compile.kernels import EPILOGUES, MAP_KERNELS, REDUCTIONS, SLOPES
 from layerwise.errors import GraphError
 from layerwise.graph.node import Node, constant_value, is_source
-from layerwise.graph.order import order
+from layerwise.graph.order import after_inputs, order
 from layerwise.graph.shapes import resolve
 from layerwise.types import Dim
 
@@ -326,20 +326,7 @@ class Selection:
 def _in_order(items: list[Item]) -> list[Item]:
     """The items, each after those that write what it reads; otherwise as they come."""
     writer = {key: item for item in items for key in item.outputs}
-    result: list[Item] = []
-    done: set[Item] = set()
-    stack = [(item, False) for item in reversed(items)]
-    while stack:
-        item, inputs_done = stack.pop()
-        if item in done:
-            continue
-        if inputs_done:
-            done.add(item)
-            result.append(item)
-        else:
-            stack.append((item, True))
-            stack.extend((writer[key], False) for key in reversed(item.reads) if key in writer)
-    return result
+    return after_inputs(items, lambda item: [writer[key] for key in item.reads if key in writer])
 
 
 def _needed(items: list[Item], wanted: set[Node]) -> list[Item]:

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from operator import attrgetter
+from typing import TypeVar
 
 from layerwise.errors import GraphError, ShapeError
 from layerwise.graph import shapes
 from layerwise.graph.node import Node
 from layerwise.types import Shape
 
+T = TypeVar("T", bound=Hashable)
+
 
 def order(outputs: Iterable[Node]) -> list[Node]:
-    """All nodes that ``outputs`` need, each after its inputs; iterative, so depth has no limit."""
-    done: set[Node] = set()
-    result: list[Node] = []
-    stack: list[tuple[Node, bool]] = [(n, False) for n in reversed(tuple(outputs))]
+    """All nodes that ``outputs`` need, each after its inputs."""
+    return after_inputs(outputs, attrgetter("inputs"))
+
+
+def after_inputs(wanted: Iterable[T], inputs_of: Callable[[T], Sequence[T]]) -> list[T]:
+    """All that is wanted or needed for it, each after its inputs, otherwise as it comes.
+
+    Iterative, so depth has no limit. Nothing may need itself.
+    """
+    done: set[T] = set()
+    result: list[T] = []
+    stack = [(x, False) for x in reversed(tuple(wanted))]
     while stack:
-        node, inputs_done = stack.pop()
-        if node in done:
+        x, inputs_done = stack.pop()
+        if x in done:
             continue
         if inputs_done:
-            done.add(node)
-            result.append(node)
+            done.add(x)
+            result.append(x)
         else:
-            stack.append((node, True))
-            stack.extend((x, False) for x in reversed(node.inputs) if x not in done)
+            stack.append((x, True))
+            stack.extend((y, False) for y in reversed(inputs_of(x)) if y not in done)
     return result
 
 
