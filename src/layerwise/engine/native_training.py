@@ -71,7 +71,7 @@ class NativeTraining:
         for node in start:
             matrix = np.asarray(start[node], dtype).reshape(self._state.places[node].rows, -1)
             for columns, part in self._parts(node):
-                part[...] = matrix[:, columns]
+                part[...] = matrix[:, columns].reshape(part.shape)
         self._pack()
         self._costs = [np.zeros((), dtype) for _ in (full, last)]
         self._cost_programs: dict[int, Any] = {}
@@ -79,24 +79,28 @@ class NativeTraining:
         self._trainer = self._bound(full, last)
 
     def _parts(self, node: Node) -> Iterator[tuple[slice, Array]]:
-        """What the state holds of a node: columns, and the matrix of these columns where it lies."""
+        """What the state holds of a node: columns, and where they lie; whole blocks as (rows, blocks, columns)."""
         place = self._state.places[node]
         elements = self._memory[place.offset :].view(self._dtype)
         if not place.packed:
             yield slice(0, place.columns), elements[: place.rows * place.columns].reshape(place.rows, place.columns)
             return
         block = native.product_block(self._dtype.name, self._isa)
-        for first in range(0, place.columns, block):
-            n = min(block, place.columns - first)
-            lanes = native.packed_size(1, n, self._dtype.name, self._isa)
-            part = elements[first * place.rows :][: place.rows * lanes].reshape(place.rows, lanes)
-            yield slice(first, first + n), part[:, :n]
+        count, rest = divmod(place.columns, block)
+        whole = place.columns - rest
+        if whole:
+            blocks = elements[: whole * place.rows].reshape(count, place.rows, block)
+            yield slice(0, whole), blocks.transpose(1, 0, 2)
+        if rest:
+            lanes = native.packed_size(1, rest, self._dtype.name, self._isa)
+            part = elements[whole * place.rows :][: place.rows * lanes].reshape(place.rows, lanes)
+            yield slice(whole, place.columns), part[:, :rest]
 
     def _value(self, node: Node) -> Array:
         place = self._state.places[node]
         matrix = np.empty((place.rows, place.columns), self._dtype)
         for columns, part in self._parts(node):
-            matrix[:, columns] = part
+            matrix[:, columns].reshape(part.shape)[...] = part  # a view: an axis is split, nothing moves
         return matrix.reshape(resolve(node.shape, {}))
 
     def _pack(self) -> None:
