@@ -24,8 +24,20 @@ from layerwise.graph.differentiate import gradient, hessian_vector, jacobian, jv
 from layerwise.graph.node import Node, Op, constant, input, parameter
 from layerwise.model.model import Model, load
 from layerwise.network.adaptive import Adadelta, Adagrad, Adam, AdamW, AMSGrad, NAdam, RMSprop
+from layerwise.network.decays import (
+    CosineDecay,
+    CosLog4,
+    ExponentialDecay,
+    FlatCosine,
+    InverseScaling,
+    OneCycle,
+    StepDecay,
+    Warmup,
+)
 from layerwise.network.layers import Dense, Input
 from layerwise.network.network import Network
+from layerwise.network.plateau import ReduceOnPlateau
+from layerwise.network.schedules import Constant, Moments, Schedule
 from layerwise.network.signs import Lion, Rprop
 from layerwise.network.spec import Activation, Initialiser, Loss
 from layerwise.network.updates import SGD, Momentum, Nesterov, UpdateRule
@@ -105,35 +117,47 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "Constant",
+    "CosLog4",
+    "CosineDecay",
     "DataError",
     "Dense",
     "DivergenceWarning",
     "Epoch",
+    "ExponentialDecay",
     "Fit",
+    "FlatCosine",
     "GraphError",
     "History",
     "Initialiser",
     "Input",
+    "InverseScaling",
     "LayerwiseError",
     "Lion",
     "Loss",
     "Model",
     "ModelFileError",
+    "Moments",
     "Momentum",
     "NAdam",
     "Nesterov",
     "Network",
     "NetworkError",
     "Node",
+    "OneCycle",
     "Op",
     "RMSprop",
+    "ReduceOnPlateau",
     "Rprop",
+    "Schedule",
     "ShapeError",
+    "StepDecay",
     "SymmetryWarning",
     "TableError",
     "TrainingInterrupted",
     "UnknownName",
     "UpdateRule",
+    "Warmup",
     "absolute",
     "absolute_error",
     "add",

@@ -8,6 +8,7 @@ from layerwise.engine.native_training import step_program
 from layerwise.errors import DataError
 from layerwise.network.build import step_graph
 from layerwise.network.network import Network
+from layerwise.network.scheduled import RuleRun
 from layerwise.network.updates import Momentum, UpdateRule
 from layerwise.ops.losses import LOSSES
 
@@ -45,7 +46,8 @@ def training_program(
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:  # pyright: ignore
         raise DataError(f"batch_size must be a positive integer; got {batch_size!r}.")
-    rule = Momentum() if optimizer is None else optimizer
+    # A step is the same program whatever its numbers are.
+    rule = RuleRun(Momentum() if optimizer is None else optimizer, 1, 1).first
     labels = LOSSES[net.loss.name].targets == "distribution"
     step = step_graph(net.graph(labels=labels, weighted=False), rule).step(rule)
     return step_program(step, batch_size, precision_name(dtype))

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from layerwise.network.schedules import Rate
 from layerwise.network.updates import UpdateRule
 from layerwise.ops.arithmetic import maximum, sqrt, square
 
@@ -26,7 +27,7 @@ class Adagrad(UpdateRule):
 
     Parameters
     ----------
-    learning_rate : float > 0
+    learning_rate : float > 0, or Schedule
         ρ, in units of weight.
     learning_rate_decay : float >= 0
         κ, the growth of 1/ρ_t per step.
@@ -42,7 +43,7 @@ class Adagrad(UpdateRule):
     Duchi, Hazan and Singer (2011).
     """
 
-    learning_rate: float = 0.01
+    learning_rate: Rate = 0.01
     learning_rate_decay: float = 0.0
     epsilon: float = 1e-10
     slots: ClassVar[tuple[str, ...]] = ("sum_of_squares",)
@@ -73,7 +74,7 @@ class RMSprop(UpdateRule):
 
     Parameters
     ----------
-    learning_rate : float > 0
+    learning_rate : float > 0, or Schedule
         ρ, in units of weight.
     alpha : float, 0 <= α < 1
         The share of the mean squared gradient v that is kept in a step.
@@ -94,7 +95,7 @@ class RMSprop(UpdateRule):
     Tieleman and Hinton (2012), lecture 6.5; Graves (2013), for the centred form.
     """
 
-    learning_rate: float = 0.01
+    learning_rate: Rate = 0.01
     alpha: float = 0.99
     epsilon: float = 1e-8
     momentum: float = 0.0
@@ -140,7 +141,7 @@ class Adadelta(UpdateRule):
 
     Parameters
     ----------
-    learning_rate : float > 0
+    learning_rate : float > 0, or Schedule
         ρ, without unit.
     rho : float, 0 <= r < 1
         The share of both means that is kept in a step; the paper's ρ.
@@ -157,7 +158,7 @@ class Adadelta(UpdateRule):
     Zeiler (2012).
     """
 
-    learning_rate: float = 1.0
+    learning_rate: Rate = 1.0
     rho: float = 0.9
     epsilon: float = 1e-6
     slots: ClassVar[tuple[str, ...]] = ("second_moment", "squared_step")
@@ -178,7 +179,7 @@ class Adadelta(UpdateRule):
 class _TwoMoments(UpdateRule):
     """Base of Adam and what came of it: a mean gradient m, and a mean squared gradient v."""
 
-    learning_rate: float = 0.001
+    learning_rate: Rate = 0.001
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
@@ -214,7 +215,7 @@ class Adam(_TwoMoments):
 
     Parameters
     ----------
-    learning_rate : float > 0
+    learning_rate : float > 0, or Schedule
         ρ, in units of weight.
     beta1 : float, 0 <= β1 < 1
         The share of the mean gradient m that is kept in a step.
@@ -251,7 +252,7 @@ class AMSGrad(_TwoMoments):
 
     Parameters
     ----------
-    learning_rate, beta1, beta2, epsilon : float
+    learning_rate, beta1, beta2, epsilon
         As in `Adam`.
 
     Notes
@@ -284,9 +285,9 @@ class AdamW(_TwoMoments):
 
     Parameters
     ----------
-    learning_rate, beta1, beta2, epsilon : float
+    learning_rate, beta1, beta2, epsilon
         As in `Adam`.
-    weight_decay : float >= 0
+    weight_decay : float >= 0, or Schedule
         λ: without a gradient a weight loses the share ρ λ in a step. Biases decay too.
 
     Notes
@@ -298,7 +299,8 @@ class AdamW(_TwoMoments):
     Loshchilov and Hutter (2019), Algorithm 2.
     """
 
-    weight_decay: float = 0.01
+    weight_decay: Rate = 0.01
+    scheduled: ClassVar[tuple[str, ...]] = ("learning_rate", "weight_decay")
 
     def scalars(self, step: Any) -> dict[str, Any]:
         return {**super().scalars(step), "decay": self.learning_rate * self.weight_decay}
@@ -328,7 +330,7 @@ class NAdam(_TwoMoments):
 
     Parameters
     ----------
-    learning_rate, beta1, beta2, epsilon : float
+    learning_rate, beta1, beta2, epsilon
         As in `Adam`.
     momentum_decay : float >= 0
         ψ: how fast the momentum μ grows; with 0 it stays at β1/2.
@@ -342,7 +344,7 @@ class NAdam(_TwoMoments):
     Dozat (2016).
     """
 
-    learning_rate: float = 0.002
+    learning_rate: Rate = 0.002
     momentum_decay: float = 0.004
 
     def scalars(self, step: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from layerwise.errors import DataError
+from layerwise.network.schedules import Rate
 from layerwise.network.updates import UpdateRule
 from layerwise.ops.arithmetic import greater, less, maximum, minimum, sign, where
 
@@ -21,13 +22,13 @@ class Lion(UpdateRule):
 
     Parameters
     ----------
-    learning_rate : float > 0
+    learning_rate : float > 0, or Schedule
         ρ, in units of weight: the size of a step. Three to ten times smaller than for `AdamW`.
     beta1 : float, 0 <= β1 < 1
         The share of the mean gradient m in the direction of the step.
     beta2 : float, 0 <= β2 < 1
         The share of the mean gradient m that is kept in a step.
-    weight_decay : float >= 0
+    weight_decay : float >= 0, or Schedule
         λ: without a gradient a weight loses the share ρ λ in a step. Biases decay too. To match `AdamW`, as many times
         larger as ρ is smaller.
 
@@ -37,10 +38,11 @@ class Lion(UpdateRule):
     authors' program.
     """
 
-    learning_rate: float = 0.0001
+    learning_rate: Rate = 0.0001
     beta1: float = 0.9
     beta2: float = 0.99
-    weight_decay: float = 0.0
+    weight_decay: Rate = 0.0
+    scheduled: ClassVar[tuple[str, ...]] = ("learning_rate", "weight_decay")
     slots: ClassVar[tuple[str, ...]] = ("first_moment",)
     below: ClassVar[dict[str, float]] = {"beta1": 1.0, "beta2": 1.0}
 
@@ -97,6 +99,7 @@ class Rprop(UpdateRule):
     """
 
     learning_rate: float = 0.01
+    scheduled: ClassVar[tuple[str, ...]] = ()
     eta_minus: float = 0.5
     eta_plus: float = 1.2
     step_size_min: float = 1e-6

@@ -6,24 +6,16 @@ one learning rate for all weights; `adaptive` and `signs` hold those that give e
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import Any, ClassVar, Self
 
 from layerwise.errors import DataError
-
-
-def _as_number(value: object) -> float:
-    """``value`` as a float; NaN for what is no number, or too large for one."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        return math.nan
-    try:
-        return float(value)
-    except OverflowError:
-        return math.nan
+from layerwise.network.checks import checked_flag, checked_number
+from layerwise.network.schedules import Rate, Schedule
 
 
 @dataclass(frozen=True)
@@ -32,11 +24,13 @@ class UpdateRule:
 
     Parameters
     ----------
-    learning_rate : float > 0
+    learning_rate : float > 0, or Schedule
         ρ, in units of weight per unit of gradient.
 
     Attributes
     ----------
+    scheduled : tuple of str
+        Names of the hyperparameters that may be a `Schedule`, and so change from step to step.
     slots : tuple of str
         Names of the arrays that the rule remembers for each parameter.
     above, below : dict of str to float
@@ -49,7 +43,8 @@ class UpdateRule:
     A field whose default is True or False takes these two; all others take numbers.
     """
 
-    learning_rate: float = 0.01
+    learning_rate: Rate = 0.01
+    scheduled: ClassVar[tuple[str, ...]] = ("learning_rate",)
     slots: ClassVar[tuple[str, ...]] = ()
     above: ClassVar[dict[str, float]] = {}
     below: ClassVar[dict[str, float]] = {}
@@ -57,30 +52,47 @@ class UpdateRule:
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
-            checked = self._checked_choice if isinstance(f.default, bool) else self._checked_number
-            object.__setattr__(self, f.name, checked(f.name, getattr(self, f.name)))
+            object.__setattr__(self, f.name, self._checked(f.name, f.default, getattr(self, f.name)))
 
-    def _checked_choice(self, name: str, value: object) -> bool:
-        if not isinstance(value, (bool, np.bool_)):
-            raise DataError(f"{name} of {type(self).__name__} must be True or False; got {value!r}.")
-        return bool(value)
-
-    def _checked_number(self, name: str, value: object) -> float:
-        number, above = _as_number(value), {"learning_rate": 0.0} | self.above
-        if not math.isfinite(number) or number < 0 or number <= above.get(name, -1.0):
-            low = f"> {above[name]:g}" if name in above else ">= 0"
-            raise DataError(f"{name} of {type(self).__name__} must be a finite number {low}; got {value!r}.")
-        if number >= self.below.get(name, math.inf):
-            raise DataError(f"{name} of {type(self).__name__} must be below {self.below[name]}; got {value!r}.")
-        return number
+    def _checked(self, name: str, default: object, value: Any) -> Any:
+        what = f"{name} of {type(self).__name__}"
+        if isinstance(default, bool):
+            return checked_flag(what, value)
+        if isinstance(value, Schedule):
+            if name not in self.scheduled:
+                may = f" A schedule may be given as {' or '.join(self.scheduled)}." if self.scheduled else ""
+                raise DataError(f"{what} must be a number; got {value!r}.{may}")
+            return value
+        above = {"learning_rate": 0.0} | self.above
+        return checked_number(what, value, above.get(name), self.below.get(name, math.inf))
 
     @property
-    def hyperparameters(self) -> dict[str, float]:
+    def hyperparameters(self) -> dict[str, Any]:
         """Names and values, in the order of the fields."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
+    @property
+    def schedules(self) -> dict[str, Schedule]:
+        """The hyperparameters that are schedules."""
+        return {name: value for name, value in self.hyperparameters.items() if isinstance(value, Schedule)}
+
+    def at(self, values: Mapping[str, Any]) -> Self:
+        """The rule at some steps: a copy with these values for its schedules.
+
+        Parameters
+        ----------
+        values : mapping of str to float or array
+            One number, or one for each of the steps that `scalars` is then asked about. Not checked.
+        """
+        rule = copy.copy(self)
+        for name, value in values.items():
+            object.__setattr__(rule, name, value)
+        return rule
+
     def scalars(self, step: Any) -> dict[str, Any]:
         """What is fed at a step; by default the hyperparameters that are numbers.
+
+        A rule with schedules is asked for it where they have values: ``rule.at(values).scalars(step)``.
 
         Parameters
         ----------
@@ -118,7 +130,7 @@ class SGD(UpdateRule):
 
     Parameters
     ----------
-    learning_rate : float > 0
+    learning_rate : float > 0, or Schedule
         ρ.
 
     References
@@ -136,9 +148,9 @@ class Momentum(UpdateRule):
 
     Parameters
     ----------
-    learning_rate : float > 0
+    learning_rate : float > 0, or Schedule
         ρ.
-    momentum : float, 0 <= μ < 1
+    momentum : float, 0 <= μ < 1, or Schedule
         The share of the last step's velocity that is kept.
 
     Notes
@@ -150,7 +162,8 @@ class Momentum(UpdateRule):
     Polyak (1964).
     """
 
-    momentum: float = 0.9
+    momentum: Rate = 0.9
+    scheduled: ClassVar[tuple[str, ...]] = ("learning_rate", "momentum")
     slots: ClassVar[tuple[str, ...]] = ("velocity",)
     below: ClassVar[dict[str, float]] = {"momentum": 1.0}
 
@@ -165,9 +178,9 @@ class Nesterov(UpdateRule):
 
     Parameters
     ----------
-    learning_rate : float > 0
+    learning_rate : float > 0, or Schedule
         ρ.
-    momentum : float, 0 <= μ < 1
+    momentum : float, 0 <= μ < 1, or Schedule
         The share of the last step's velocity that is kept.
 
     Notes
@@ -180,7 +193,8 @@ class Nesterov(UpdateRule):
     Nesterov (1983); Sutskever, Martens, Dahl and Hinton (2013).
     """
 
-    momentum: float = 0.9
+    momentum: Rate = 0.9
+    scheduled: ClassVar[tuple[str, ...]] = ("learning_rate", "momentum")
     slots: ClassVar[tuple[str, ...]] = ("velocity",)
     below: ClassVar[dict[str, float]] = {"momentum": 1.0}
 

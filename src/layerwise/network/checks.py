@@ -1,0 +1,57 @@
+"""Numbers and choices of update rules and schedules, as they come from a caller: checked, or a clear error."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from layerwise.errors import DataError
+
+
+def as_number(value: object) -> float:
+    """``value`` as a float; NaN for what is no number, or too large for one."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
+
+
+def checked_number(
+    what: str, value: object, above: float | None = None, below: float = math.inf, most: float = math.inf
+) -> float:
+    """``value`` as a finite number within limits.
+
+    Parameters
+    ----------
+    what : str
+        What it is, for the message: "beta1 of Adam".
+    value : object
+    above : float, optional
+        It must be larger; without it, >= 0.
+    below, most : float
+        It must be smaller; it must not be larger.
+
+    Raises
+    ------
+    DataError
+        It is no number, or outside.
+    """
+    number = as_number(value)
+    if not math.isfinite(number) or number < 0 or (above is not None and number <= above):
+        low = ">= 0" if above is None else f"> {above:g}"
+        raise DataError(f"{what} must be a finite number {low}; got {value!r}.")
+    if number >= below:
+        raise DataError(f"{what} must be below {below}; got {value!r}.")
+    if number > most:
+        raise DataError(f"{what} must be at most {most:g}; got {value!r}.")
+    return number
+
+
+def checked_flag(what: str, value: object) -> bool:
+    """``value`` as a bool, if it is one."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise DataError(f"{what} must be True or False; got {value!r}.")
+    return bool(value)
