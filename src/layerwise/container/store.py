@@ -1,10 +1,11 @@
-"""The model file: one JSON document and named arrays in one safetensors file. Knows nothing of networks.
+"""One JSON document and named arrays in one safetensors file. Knows nothing of networks.
 
-Floor 6. `header` has the layout; here a file is opened, read and checked, or written so that it is never half there.
+`header` has the layout; here a file is opened, read and checked, or written so that it is never half there.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -12,54 +13,58 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from io import BufferedReader
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from layerwise.errors import ModelFileError, nearest
-from layerwise.files import NotSyncedError, replace_file
-from layerwise.model.header import (
+from layerwise.container.header import (
     DIGEST_START,
-    FORMAT_VERSION,
-    ITEM_BYTES,
     MAX_HEADER,
     NO_DIGEST,
     Document,
     Layout,
     RefusedError,
+    any_of,
     data_bytes,
     parse_header,
     spell_header,
 )
+from layerwise.container.kinds import Kind
+from layerwise.errors import LayerwiseError, nearest
+from layerwise.files import NotSyncedError, replace_file
 from layerwise.types import Array
 
-__all__ = ["FORMAT_VERSION", "read", "write"]
-
 _CHUNK = 2**20
+_DTYPES = {"F32": "float32", "F64": "float64", "I64": "int64", "U64": "uint64", "U8": "uint8"}
+_Read = TypeVar("_Read")
+_SPELLED = {name: spelled for spelled, name in _DTYPES.items()}
 
 # Reading ----------------------------------------------------------------------------------------------------------
 
 
-def read(path: str | os.PathLike[str]) -> tuple[Document, dict[str, Array]]:
-    """Read a model file, all of it or nothing.
+def read(kind: Kind, path: str | os.PathLike[str]) -> tuple[Document, dict[str, Array]]:
+    """Read a file, all of it or nothing.
 
     Parameters
     ----------
+    kind : Kind
+        A file of another kind is refused.
     path : str or path-like
-        A regular file, or a symbolic link to one.
+        A regular file; a symbolic link to one where the kind follows them.
 
     Returns
     -------
     document : dict
         As written, with "format" and "layerwise".
-    tensors : dict of name → float32 or float64 array
-        In ascending order of the names; every number is finite; the arrays are the caller's own.
+    tensors : dict of name → array of one of the kind's dtypes
+        In ascending order of the names; every number is finite where the kind asks for that; the arrays are the
+        caller's own.
 
     Raises
     ------
-    ModelFileError
-        For a file that is missing, unreadable, damaged, of a newer format, or not a model file at all. No
+    kind.error
+        For a file that is missing, unreadable, damaged, of a newer format, or not of this kind at all. No
         other exception comes from the content of a file.
 
     Notes
@@ -71,30 +76,38 @@ def read(path: str | os.PathLike[str]) -> tuple[Document, dict[str, Array]]:
     ----------
     The safetensors format, https://github.com/huggingface/safetensors.
     """
-    path = _as_path(path)
+    return _opened(kind, path, functools.partial(_read_open, kind))
+
+
+def peek(kind: Kind, path: str | os.PathLike[str]) -> Document:
+    """The document of a file; only the header is read and checked, so `read` may still refuse the file."""
+    return _opened(kind, path, lambda file: _read_header(kind, file)[0])
+
+
+def _opened(kind: Kind, path: str | os.PathLike[str], use: Callable[[BufferedReader], _Read]) -> _Read:
+    path = _as_path(kind, path)
     try:
-        with _open_regular(path) as file:
-            return _read_open(file)
+        with _open_regular(kind, path) as file:
+            return use(file)
     except FileNotFoundError:
-        cause = f"there is no such file.{_nearest_file(path)}"
-        raise ModelFileError(f"{_shown(path)} is not a usable model file: {cause}") from None
+        raise _unusable(kind, path, f"there is no such file.{_nearest_file(path)}", end="") from None
     except OSError as error:
-        raise _unusable(path, f"it cannot be read ({error.strerror or error})") from error
+        raise _unusable(kind, path, f"it cannot be read ({error.strerror or error})") from error
     except MemoryError as error:
-        raise _unusable(path, "it does not fit in memory") from error
+        raise _unusable(kind, path, "it does not fit in memory") from error
     except (RefusedError, ValueError) as error:  # ValueError: a path with a null character
-        raise _unusable(path, str(error)) from error
+        raise _unusable(kind, path, str(error)) from error
 
 
-def _as_path(path: object) -> str:
+def _as_path(kind: Kind, path: object) -> str:
     try:
         return os.fsdecode(path)  # type: ignore[arg-type]
     except TypeError:
-        raise ModelFileError(f"A model file is named by text or a path; got {path!r}.") from None
+        raise kind.error(f"A {kind.name} file is named by text or a path; got {path!r}.") from None
 
 
-def _unusable(path: str, cause: str) -> ModelFileError:
-    return ModelFileError(f"{_shown(path)} is not a usable model file: {cause}.")
+def _unusable(kind: Kind, path: str, cause: str, end: str = ".") -> LayerwiseError:
+    return kind.error(f"{_shown(path)} is not a usable {kind.name} file: {cause}{end}")
 
 
 def _shown(path: str) -> str:
@@ -112,13 +125,15 @@ def _nearest_file(path: str) -> str:
     return nearest(name, names)
 
 
-def _open_regular(path: str) -> BufferedReader:
+def _open_regular(kind: Kind, path: str) -> BufferedReader:
     """Open without waiting: a FIFO would hold an ordinary open for ever."""
     flags = os.O_RDONLY
     for name in ("O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY", "O_NOINHERIT"):  # each missing somewhere
         flags |= getattr(os, name, 0)
+    if not kind.follow_links:
+        flags |= getattr(os, "O_NOFOLLOW", 0)
     # Asked before opening, since opening a device or a FIFO already acts on it; and after, since it may be swapped.
-    _require_regular(os.stat(path))
+    _require_regular(os.stat(path, follow_symlinks=kind.follow_links))
     descriptor = os.open(path, flags)
     try:
         _require_regular(os.fstat(descriptor))
@@ -133,26 +148,31 @@ def _require_regular(status: os.stat_result) -> None:
         raise RefusedError(f"it is {'a folder' if stat.S_ISDIR(status.st_mode) else 'no regular file'}")
 
 
-def _read_open(file: BufferedReader) -> tuple[Document, dict[str, Array]]:
+def _read_header(kind: Kind, file: BufferedReader) -> tuple[Document, str, Layout, bytes]:
+    """Document, digest and layout, and the bytes that were read."""
     size = os.fstat(file.fileno()).st_size
     prefix = file.read(8)
     length = int.from_bytes(prefix, "little")
     if len(prefix) < 8 or length > min(size - 8, MAX_HEADER):
-        raise RefusedError(f"its {size} bytes hold no header (it is cut short, or something else than a model)")
+        raise RefusedError(f"its {size} bytes hold no header (it is cut short, or something else than a {kind.name})")
     header = file.read(length)
-    document, digest, layout = parse_header(header)
+    document, digest, layout = parse_header(kind, header)
     expected = 8 + length + data_bytes(layout)
     if size != expected:
         raise RefusedError(f"it has {size} bytes where its header asks for {expected} (cut short or added to)")
+    return document, digest, layout, prefix + header
 
-    hasher = hashlib.sha256(prefix + header[:DIGEST_START] + NO_DIGEST.encode() + header[DIGEST_START + 64 :])
+
+def _read_open(kind: Kind, file: BufferedReader) -> tuple[Document, dict[str, Array]]:
+    document, digest, layout, start = _read_header(kind, file)
+    hasher = hashlib.sha256(start[: 8 + DIGEST_START] + NO_DIGEST.encode() + start[8 + DIGEST_START + 64 :])
     tensors = {name: _read_tensor(file, hasher.update, dtype, shape) for name, (dtype, shape) in layout.items()}
     if file.read(1):
         raise RefusedError("it grew while it was read")
     if hasher.hexdigest() != digest:
         raise RefusedError("its content does not match its digest: it is damaged; take a copy that is not")
     for name, tensor in tensors.items():
-        if not np.isfinite(tensor).all():
+        if kind.finite and not np.isfinite(tensor).all():
             raise RefusedError(f"tensor {name!r} holds NaN or infinity")
     return document, tensors
 
@@ -160,7 +180,7 @@ def _read_open(file: BufferedReader) -> tuple[Document, dict[str, Array]]:
 def _read_tensor(
     file: BufferedReader, update: Callable[[memoryview], object], dtype: str, shape: tuple[int, ...]
 ) -> Array:
-    tensor = np.empty(shape, f"<f{ITEM_BYTES[dtype]}")
+    tensor = np.empty(shape, np.dtype(_DTYPES[dtype]).newbyteorder("<"))
     remaining = tensor.reshape(-1).view(np.uint8).data
     while len(remaining):
         count = file.readinto(remaining[:_CHUNK])
@@ -174,21 +194,25 @@ def _read_tensor(
 # Writing ----------------------------------------------------------------------------------------------------------
 
 
-def write(path: str | os.PathLike[str], document: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write a model file; on return it is durable, on any error the previous file is untouched.
+def write(
+    kind: Kind, path: str | os.PathLike[str], document: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]
+) -> None:
+    """Write a file; on return it is durable, on any error the previous file is untouched.
 
     Parameters
     ----------
+    kind : Kind
     path : str or path-like
-        Replaced if it is a regular file; where it is a symbolic link, the file it points to is replaced.
+        Replaced if it is a regular file. Where it is a symbolic link, the file it points to is replaced, or, if the
+        kind does not follow links, nothing is written.
     document : mapping of JSON values
         Lists, dicts with text keys, text, numbers, booleans, None. The keys "format" and "layerwise" are set here.
-    tensors : mapping of name → float32 or float64 array
-        Finite; any memory layout; not modified.
+    tensors : mapping of name → array of one of the kind's dtypes
+        Finite where the kind asks for that; any memory layout; not modified.
 
     Raises
     ------
-    ModelFileError
+    kind.error
         For content that `read` would refuse or give back changed, and when the system refuses (no space,
         read-only folder, …).
 
@@ -197,49 +221,58 @@ def write(path: str | os.PathLike[str], document: Mapping[str, Any], tensors: Ma
     Equal content gives equal bytes. The file is written beside the old one, synced, renamed over it, and the
     folder synced. Of two writers at once the last whole file wins.
     """
-    path = _as_path(path)
+    path = _as_path(kind, path)
+    not_saved = f"The {kind.name} was not saved to {_shown(path)}"
     try:
-        _write(path, document, tensors)
+        _write(kind, path, document, tensors)
     except NotSyncedError as error:
-        raise ModelFileError(
-            f"The model was written to {_shown(path)}, but its folder could not be synced ({error.strerror}): it may "
-            "be lost if the machine stops. Save again."
+        raise kind.error(
+            f"The {kind.name} was written to {_shown(path)}, but its folder could not be synced ({error.strerror}): it "
+            f"may be lost if the machine stops. Save again.{kind.intact}"
         ) from error
     except OSError as error:
-        raise ModelFileError(f"The model was not saved to {_shown(path)}: {error.strerror or error}.") from error
+        raise kind.error(f"{not_saved}: {error.strerror or error}.{kind.intact}") from error
     except (RefusedError, ValueError) as error:  # ValueError: a path with a null character
-        raise ModelFileError(f"The model was not saved to {_shown(path)}: {error}.") from error
+        raise kind.error(f"{not_saved}: {error}.{kind.intact}") from error
 
 
-def _write(path: str, document: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-    arrays = {name: _storable(name, tensors[name]) for name in sorted(tensors)}
-    layout: Layout = {name: (f"F{8 * array.itemsize}", array.shape) for name, array in arrays.items()}
-    whole = {**document, "format": FORMAT_VERSION, "layerwise": _library_version()}
+def _write(kind: Kind, path: str, document: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+    for name in tensors:  # before they are sorted, which a number among them would stop
+        if not isinstance(name, str) or name == "__metadata__":  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise RefusedError(f"a tensor cannot have the name {name!r}")
+    arrays = {name: _storable(kind, name, tensors[name]) for name in sorted(tensors)}
+    layout: Layout = {name: (_SPELLED[array.dtype.name], array.shape) for name, array in arrays.items()}
+    whole = {**document, "format": kind.version, "layerwise": _library_version()}
     try:
         text = json.dumps(whole, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise RefusedError(f"the document is not JSON ({error})") from error
-    header = spell_header(text, NO_DIGEST, layout)
+    header = spell_header(kind, text, NO_DIGEST, layout)
     if len(header) > MAX_HEADER:
         raise RefusedError(f"its document and names need {len(header)} bytes; the limit is {MAX_HEADER}")
     # Nothing is written that could not be read: a tuple would come back as a list, a key 1 as "1".
-    if parse_header(header)[0] != whole:
+    if parse_header(kind, header)[0] != whole:
         raise RefusedError("the document would come back changed; use dicts with text keys, lists, text, numbers")
-    replace_file(path, lambda beside: _write_content(beside, header, list(arrays.values())))
+    replace_file(
+        path,
+        lambda beside: _write_content(beside, header, list(arrays.values())),
+        follow_links=kind.follow_links,
+        beside=kind.beside,
+    )
 
 
-def _storable(name: object, tensor: npt.NDArray[Any]) -> Array:
+def _storable(kind: Kind, name: str, tensor: npt.NDArray[Any]) -> Array:
     array = np.asarray(tensor)
-    if not isinstance(name, str) or name == "__metadata__":
-        raise RefusedError(f"a tensor cannot have the name {name!r}")
-    if array.dtype.kind != "f" or array.itemsize not in ITEM_BYTES.values():
-        raise RefusedError(f"tensor {name!r} has dtype {array.dtype}; expected float32 or float64")
-    if not np.isfinite(array).all():
+    if _SPELLED.get(array.dtype.name) not in kind.dtypes:
+        expected = any_of(_DTYPES[spelled] for spelled in kind.dtypes)
+        raise RefusedError(f"tensor {name!r} has dtype {array.dtype}; expected {expected}")
+    if kind.finite and not np.isfinite(array).all():
         at = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise RefusedError(f"tensor {name!r} holds {array[at]} at {list(at)}; only finite numbers are saved")
     return np.asarray(array, array.dtype.newbyteorder("<"), order="C")
 
 
+@functools.cache
 def _library_version() -> str:
     import importlib.metadata  # slow to import, and needed only here
 
