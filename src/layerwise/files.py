@@ -86,19 +86,35 @@ def make_folder(path: str) -> None:
     OSError
         The system refuses, or something else than a folder stands there.
     """
-    if os.path.isdir(path):
-        return
-    above = os.path.dirname(os.path.abspath(path))
-    if above != os.path.abspath(path):
-        make_folder(above)
+    missing: list[str] = []
+    place = os.path.abspath(path)
+    while not _is_folder(place):
+        missing.append(place)
+        place = os.path.dirname(place)
+    for place in reversed(missing):
+        _make_folder(place)
+
+
+def _is_folder(path: str) -> bool:
+    """Whether it is a folder; False where nothing is, an error where something else is or the system does not say."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+    return True
+
+
+def _make_folder(path: str) -> None:
     try:
         os.mkdir(path)
     except FileExistsError:
-        if not os.path.isdir(path):  # another process may have made it meanwhile
+        if not _is_folder(path):  # another process may have made it meanwhile
             raise
         return
     try:
-        with _opened_folder(above) as descriptor:
+        with _opened_folder(os.path.dirname(path)) as descriptor:
             _sync_folder(descriptor)
     except OSError:
         # The next call would take it for one that lasts.

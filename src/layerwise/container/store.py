@@ -84,6 +84,11 @@ def peek(kind: Kind, path: str | os.PathLike[str]) -> Document:
     return _opened(kind, path, lambda file: _read_header(kind, file)[0])
 
 
+def verify(kind: Kind, path: str | os.PathLike[str]) -> Document:
+    """The document of a file that is undamaged; as `read`, without memory for the numbers, which are only hashed."""
+    return _opened(kind, path, functools.partial(_verify_open, kind))
+
+
 def _opened(kind: Kind, path: str | os.PathLike[str], use: Callable[[BufferedReader], _Read]) -> _Read:
     path = _as_path(kind, path)
     try:
@@ -107,10 +112,11 @@ def _as_path(kind: Kind, path: object) -> str:
 
 
 def _unusable(kind: Kind, path: str, cause: str, end: str = ".") -> LayerwiseError:
-    return kind.error(f"{_shown(path)} is not a usable {kind.name} file: {cause}{end}")
+    return kind.error(f"{shown(path)} is not a usable {kind.name} file: {cause}{end}")
 
 
-def _shown(path: str) -> str:
+def shown(path: str) -> str:
+    """A path as it stands in messages."""
     # A name that is not valid UTF-8 must not break the printing of the message.
     return path.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -165,16 +171,39 @@ def _read_header(kind: Kind, file: BufferedReader) -> tuple[Document, str, Layou
 
 def _read_open(kind: Kind, file: BufferedReader) -> tuple[Document, dict[str, Array]]:
     document, digest, layout, start = _read_header(kind, file)
-    hasher = hashlib.sha256(start[: 8 + DIGEST_START] + NO_DIGEST.encode() + start[8 + DIGEST_START + 64 :])
+    hasher = hashlib.sha256(_undigested(start))
     tensors = {name: _read_tensor(file, hasher.update, dtype, shape) for name, (dtype, shape) in layout.items()}
-    if file.read(1):
-        raise RefusedError("it grew while it was read")
-    if hasher.hexdigest() != digest:
-        raise RefusedError("its content does not match its digest: it is damaged; take a copy that is not")
+    _require_end(file, hasher.hexdigest() == digest)
     for name, tensor in tensors.items():
         if kind.finite and not np.isfinite(tensor).all():
             raise RefusedError(f"tensor {name!r} holds NaN or infinity")
     return document, tensors
+
+
+def _verify_open(kind: Kind, file: BufferedReader) -> Document:
+    document, digest, layout, start = _read_header(kind, file)
+    hasher = hashlib.sha256(_undigested(start))
+    remaining = data_bytes(layout)
+    while remaining:
+        chunk = file.read(min(remaining, _CHUNK))
+        if not chunk:
+            raise RefusedError("it shrank while it was read")
+        hasher.update(chunk)
+        remaining -= len(chunk)
+    _require_end(file, hasher.hexdigest() == digest)
+    return document
+
+
+def _undigested(start: bytes) -> bytes:
+    """What stands before the numbers, as it was when the digest was not yet known."""
+    return start[: 8 + DIGEST_START] + NO_DIGEST.encode() + start[8 + DIGEST_START + 64 :]
+
+
+def _require_end(file: BufferedReader, matches: bool) -> None:
+    if file.read(1):
+        raise RefusedError("it grew while it was read")
+    if not matches:
+        raise RefusedError("its content does not match its digest: it is damaged; take a copy that is not")
 
 
 def _read_tensor(
@@ -222,12 +251,12 @@ def write(
     folder synced. Of two writers at once the last whole file wins.
     """
     path = _as_path(kind, path)
-    not_saved = f"The {kind.name} was not saved to {_shown(path)}"
+    not_saved = f"The {kind.name} was not saved to {shown(path)}"
     try:
         _write(kind, path, document, tensors)
     except NotSyncedError as error:
         raise kind.error(
-            f"The {kind.name} was written to {_shown(path)}, but its folder could not be synced ({error.strerror}): it "
+            f"The {kind.name} was written to {shown(path)}, but its folder could not be synced ({error.strerror}): it "
             f"may be lost if the machine stops. Save again.{kind.intact}"
         ) from error
     except OSError as error:
