@@ -137,7 +137,9 @@ class FolderLock:
         except OSError as error:
             if error.errno in _TAKEN:
                 holder = _holder(self._descriptor)
-                raise self._refusal(f"{holder} is writing there; wait until it is done, or name another folder") from None
+                raise self._refusal(
+                    f"{holder} is writing there; wait until it is done, or name another folder"
+                ) from None
             if error.errno in _NO_LOCKS:
                 raise self._refusal(
                     f"its file system has no locks ({error.strerror}), which keep two fits from writing to one folder; "
