@@ -42,6 +42,10 @@ class ModelFileError(LayerwiseError, ValueError):
     """A model file that is damaged, hostile, or of another version."""
 
 
+class CheckpointError(LayerwiseError, ValueError):
+    """A checkpoint that was not saved or cannot be gone on from, or a folder that cannot hold checkpoints."""
+
+
 class DivergenceWarning(RuntimeWarning):
     """The cost stopped being finite, or ran away; the fit ended early and says which weights it kept."""
 

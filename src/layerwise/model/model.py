@@ -12,9 +12,10 @@ import numpy as np
 
 from layerwise import metrics
 from layerwise.compile.chain import dense_chain
+from layerwise.container import store
+from layerwise.container.kinds import MODEL
 from layerwise.engine.native import NativeForward
 from layerwise.errors import DataError, ModelFileError, NetworkError, unknown_name
-from layerwise.model import store
 from layerwise.network.build import forward_graph
 from layerwise.network.data import check_inputs, check_parameters, in_order
 from layerwise.network.network import Network
@@ -261,7 +262,7 @@ class Model:
             "target": None if self.target is None else self.target.to_dict(),
             "report": dict(self.report),
         }
-        store.write(path, document, dict(self.params))
+        store.write(MODEL, path, document, dict(self.params))
 
 
 def _check_outputs(network: Network, target: Target) -> None:
@@ -322,7 +323,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     ModelFileError
         The file is missing, damaged, of a newer version, or no model. Nothing in it is ever executed.
     """
-    document, tensors = store.read(path)
+    document, tensors = store.read(MODEL, path)
     wanted = {"format", "layerwise", "network", "encoder", "target", "report"}
     try:
         if set(document) != wanted:
