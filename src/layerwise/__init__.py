@@ -5,6 +5,8 @@ Every public name of the library is here; what is not listed may change.
 
 from layerwise.engine.evaluate import evaluate
 from layerwise.errors import (
+    CheckpointError,
+    CheckpointWarning,
     DataError,
     DivergenceWarning,
     GraphError,
@@ -17,6 +19,7 @@ from layerwise.errors import (
     TrainingInterrupted,
     UnknownName,
 )
+from layerwise.fit.diagnostics import LayerReport
 from layerwise.fit.history import Epoch, Fit, History
 from layerwise.fit.minibatch import train
 from layerwise.fit.program import training_program
@@ -34,6 +37,7 @@ from layerwise.network.decays import (
     StepDecay,
     Warmup,
 )
+from layerwise.network.groups import Group
 from layerwise.network.layers import Dense, Input
 from layerwise.network.network import Network
 from layerwise.network.plateau import ReduceOnPlateau
@@ -117,6 +121,8 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "CheckpointError",
+    "CheckpointWarning",
     "Constant",
     "CosLog4",
     "CosineDecay",
@@ -128,10 +134,12 @@ __all__ = [
     "Fit",
     "FlatCosine",
     "GraphError",
+    "Group",
     "History",
     "Initialiser",
     "Input",
     "InverseScaling",
+    "LayerReport",
     "LayerwiseError",
     "Lion",
     "Loss",

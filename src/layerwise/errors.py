@@ -50,6 +50,10 @@ class DivergenceWarning(RuntimeWarning):
     """The cost stopped being finite, or ran away; the fit ended early and says which weights it kept."""
 
 
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be saved; earlier ones are intact, and the fit goes on."""
+
+
 class SymmetryWarning(UserWarning):
     """All units of a layer start equal and will stay equal."""
 

@@ -80,7 +80,7 @@ class Fit:
         return [at(self.words, self.state if state is None else state, v).copy() for v in self.words.weights]
 
     def steps(self, epochs: int, scalars, first_epoch: int = 1, most: int = 10_000):
-        """The same fit, one run of a program at a time, with the checks of layerwise.fit.minibatch after each."""
+        """The same fit, one run of a program at a time, with the checks of layerwise.fit.loop after each."""
         scalars = np.broadcast_to(np.asarray(scalars, float).ravel(), (10_000,)) if np.ndim(scalars) == 0 else scalars
         full = self.words.load()
         last = self.last_words.load() if self.last_words else None

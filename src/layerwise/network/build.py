@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ from layerwise.errors import NetworkError
 from layerwise.graph.differentiate import gradient
 from layerwise.graph.node import Node, input, parameter
 from layerwise.graph.shapes import resolve
+from layerwise.network.groups import Clip, Group, grouped
+from layerwise.network.scheduled import RuleRun
 from layerwise.network.updates import UpdateRule
 from layerwise.ops.layout import one_hot
 from layerwise.ops.losses import LOSSES
@@ -114,14 +116,23 @@ def cost_graph(net: Network, *, labels: bool, weighted: bool) -> CostGraph:
 
 
 @dataclass(frozen=True)
+class Fed:
+    """An update rule with the nodes of the numbers that it is fed at each step, and the parameters that it changes."""
+
+    rule: UpdateRule
+    scalars: dict[str, Node]
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class StepGraph:
     """One training step as one graph: cost, gradients and update together.
 
     Parameters
     ----------
     graph : CostGraph
-    scalars : dict of str to Node, ()
-        Learning rate and the like: `UpdateRule.scalars`, fed at every step with its values there.
+    fed : tuple of Fed
+        The update rule as each group of parameters meets it.
     slots : dict of (parameter, slot) to Node
         What the update rule remembers, such as velocities.
     cost : Node
@@ -130,44 +141,77 @@ class StepGraph:
     """
 
     graph: CostGraph
-    scalars: dict[str, Node]
+    fed: tuple[Fed, ...]
     slots: dict[tuple[str, str], Node]
     cost: Node
     parameters: dict[str, Node]
     new_slots: dict[tuple[str, str], Node]
 
-    def start(self, rule: UpdateRule, weights: Mapping[str, Array], dtype: str) -> dict[Node, Array]:
+    def start(self, weights: Mapping[str, Array], dtype: str) -> dict[Node, Array]:
         """What steps change, before the first one: the weights, and the slots that do not start at 0."""
         values = {node: weights[name] for name, node in self.graph.parameters.items()}
-        for (_, slot), node in self.slots.items():
-            if number := rule.start(slot):
+        rules = {name: fed.rule for fed in self.fed for name in fed.parameters}
+        for (name, slot), node in self.slots.items():
+            if number := rules[name].start(slot):
                 values[node] = np.broadcast_to(np.asarray(number, dtype), resolve(node.shape, {}))
         return values
 
-    def step(self, rule: UpdateRule) -> Step:
-        """The step as engines see it."""
-        graph, nodes = self.graph, self.scalars
+    def step(self, runs: Sequence[RuleRun] | None = None) -> Step:
+        """The step as engines see it.
+
+        Parameters
+        ----------
+        runs : sequence of RuleRun, optional
+            Where rules have schedules: each of `fed` during a fit.
+        """
+        graph = self.graph
         tables = (graph.inputs, graph.targets, *([] if graph.sample_weight is None else [graph.sample_weight]))
         stores = {node: self.parameters[name] for name, node in graph.parameters.items()}
         weights = tuple(stores)
         stores |= {node: self.new_slots[key] for key, node in self.slots.items()}
+        inputs = tuple(node for fed in self.fed for node in fed.scalars.values())
+
+        sources = [fed.rule for fed in self.fed] if runs is None else runs
 
         def scalars(numbers: Any) -> dict[Node, Any]:
-            return {nodes[name]: value for name, value in rule.scalars(numbers).items()}
+            pairs = zip(self.fed, sources, strict=True)
+            return {fed.scalars[name]: value for fed, run in pairs for name, value in run.scalars(numbers).items()}
 
-        return Step(self.cost, stores, weights, tables, tuple(nodes.values()), scalars)
+        return Step(self.cost, (graph.losses, graph.output), stores, weights, tables, inputs, scalars)
 
 
-def step_graph(graph: CostGraph, rule: UpdateRule) -> StepGraph:
-    """The training step of a cost graph under an update rule."""
-    scalars = {name: input(name, ()) for name in rule.scalars(1)}
+def step_graph(
+    graph: CostGraph,
+    rule: UpdateRule,
+    groups: Mapping[str, Group] | None = None,
+    clip: Clip | None = None,
+) -> StepGraph:
+    """The training step of a cost graph under an update rule.
+
+    Parameters
+    ----------
+    graph : CostGraph
+    rule : UpdateRule
+    groups : dict of str to Group, optional
+        How the rule meets the parameters of these names, or patterns of names.
+    clip : Clip, optional
+        Limits of gradients.
+    """
     grads = gradient(graph.cost, list(graph.parameters.values()))
+    grads = grads if clip is None else clip.limited(grads)
+    fed: list[Fed] = []
     slots: dict[tuple[str, str], Node] = {}
     new_slots: dict[tuple[str, str], Node] = {}
     parameters: dict[str, Node] = {}
-    for (name, W), g in zip(graph.parameters.items(), grads, strict=True):
-        own = {slot: parameter(f"{slot} of {name}", W.shape) for slot in rule.slots}
-        parameters[name], *after = rule.step(W, g, *own.values(), **scalars)
-        for (slot, node), new in zip(own.items(), after, strict=True):
-            slots[name, slot], new_slots[name, slot] = node, new
-    return StepGraph(graph, scalars, slots, graph.cost, parameters, new_slots)
+    by_name = dict(zip(graph.parameters, grads, strict=True))
+    for suffix, own_rule, names in grouped(rule, groups or {}, tuple(graph.parameters)):
+        plain = own_rule.at(dict.fromkeys(own_rule.schedules, 1.0))
+        scalars = {name: input(f"{name}{suffix}", ()) for name in plain.scalars(1)}
+        fed.append(Fed(own_rule, scalars, names))
+        for name in names:
+            W = graph.parameters[name]
+            own = {slot: parameter(f"{slot} of {name}", W.shape) for slot in rule.slots}
+            parameters[name], *after = own_rule.step(W, by_name[name], *own.values(), **scalars)
+            for (slot, node), new in zip(own.items(), after, strict=True):
+                slots[name, slot], new_slots[name, slot] = node, new
+    return StepGraph(graph, tuple(fed), slots, graph.cost, parameters, new_slots)

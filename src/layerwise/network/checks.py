@@ -55,3 +55,16 @@ def checked_flag(what: str, value: object) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise DataError(f"{what} must be True or False; got {value!r}.")
     return bool(value)
+
+
+def checked_count(value: object, what: str) -> int:
+    """``value`` as a positive integer.
+
+    Raises
+    ------
+    DataError
+        It is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise DataError(f"{what} must be a positive integer; got {value!r}.")
+    return int(value)
