@@ -273,9 +273,10 @@ def test_no_matrix_of_other_numbers(arguments, message: str) -> None:
         uniform_matrix(*arguments)
 
 
-def test_no_block_of_another_number() -> None:
-    with pytest.raises(DataError, match="block"):
-        small_blocks(0, 0, 0, [2**48])
+@pytest.mark.parametrize("number", [-1, 2**48, 2**64 - 1, 0.5])
+def test_no_block_of_another_number(number: float) -> None:
+    with pytest.raises(DataError, match="numbers of blocks"):
+        small_blocks(0, 0, 0, [0, number])
 
 
 def chi_square(values: np.ndarray, bins: int) -> float:

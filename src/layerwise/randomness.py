@@ -324,9 +324,10 @@ def small_blocks(seed: int, step: int, stream: int, blocks: npt.ArrayLike) -> np
     seed, step = _word("seed", seed), _word("step", step)
     if not 0 <= _integer("stream", stream) < 2**16:
         raise DataError(f"stream must be an integer from 0 to 2**16 - 1; got {stream}.")
-    b = np.asarray(blocks, np.uint64)
-    if b.size and int(b.max()) >= 2**48:
-        raise DataError(f"The number of a block must be an integer from 0 to 2**48 - 1; got {b.max()}.")
+    given = np.asarray(blocks)
+    if given.size and (given.dtype.kind not in "iu" or given.min() < 0 or given.max() >= 2**48):
+        raise DataError(f"The numbers of blocks must be integers from 0 to 2**48 - 1; got {given}.")
+    b = given.astype(np.uint64)
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     key = [np.uint64(seed % 2**32), np.uint64(seed >> 32)]
     c0, c1 = b & low, (b >> half) | np.uint64(stream << 16)
@@ -377,7 +378,7 @@ def uniform_matrix(seed: int, step: int, stream: int, rows: int, columns: int, b
         numbers = words >> np.uint32(8)
     # (piece, row, block of the row) → in a row piece after piece.
     drawn = numbers.reshape(pieces, rows, across).transpose(1, 0, 2).reshape(rows, pieces * across)
-    return drawn[:, :columns] * 2.0**-bits
+    return drawn[:, :columns].astype(np.float64) * 2.0**-bits
 
 
 def _normal_quantile(q: _F64) -> _F64:
