@@ -174,7 +174,7 @@ class _Loop:
         self.stop_reason = ""
         self.diverged = False
         labels, weighted = data.tables[1].ndim == 1, len(data.tables) > 2
-        self._graph = step_graph(net.graph(labels=labels, weighted=weighted), rule)
+        self._graph = step_graph(net.graph(labels=labels, weighted=weighted, training=True), rule)
         values = self._graph.start(rule, start, dtype)
         self._training = training(engine, self._graph.step(rule), data, values, dtype)
         self._began = time.monotonic()

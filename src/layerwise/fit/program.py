@@ -47,5 +47,5 @@ def training_program(
         raise DataError(f"batch_size must be a positive integer; got {batch_size!r}.")
     rule = Momentum() if optimizer is None else optimizer
     labels = LOSSES[net.loss.name].targets == "distribution"
-    step = step_graph(net.graph(labels=labels, weighted=False), rule).step(rule)
+    step = step_graph(net.graph(labels=labels, weighted=False, training=True), rule).step(rule)
     return step_program(step, batch_size, precision_name(dtype))

@@ -91,7 +91,7 @@ class Model:
         """True where `predict_proba` gives class probabilities."""
         if self.target is not None:
             return self.target.task == "classification"
-        output = self.network.layers[-1].activation.name
+        output = self.network.output_layer.activation.name
         # Several sigmoid outputs are as many yes-or-no questions, whose probabilities do not sum to 1.
         return output == "softmax" or (output == "sigmoid" and self.network.widths[-1] == 1)
 
@@ -266,7 +266,7 @@ class Model:
 
 def _check_outputs(network: Network, target: Target) -> None:
     """Raise a NetworkError where the target cannot be read from the outputs."""
-    n, output = network.widths[-1], network.layers[-1].activation.name
+    n, output = network.widths[-1], network.output_layer.activation.name
     n_classes = len(target.classes)
     if target.task == "regression":
         fits, wanted = n == 1, "is a number, which needs 1 output"

@@ -13,6 +13,8 @@ from layerwise.errors import NetworkError
 from layerwise.graph.differentiate import gradient
 from layerwise.graph.node import Node, input, parameter
 from layerwise.graph.shapes import resolve
+from layerwise.network.layers import numbered
+from layerwise.network.regularise import limited
 from layerwise.network.updates import UpdateRule
 from layerwise.ops.layout import one_hot
 from layerwise.ops.losses import LOSSES
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ForwardGraph:
-    """Nodes of the forward pass.
+    """Nodes of the forward pass, in one of two forms: as the network predicts, or as a training step computes.
 
     Parameters
     ----------
@@ -33,15 +35,27 @@ class ForwardGraph:
     parameters : dict of str to Node
         W1, b1, …
     pre_activations : tuple of Node
-        Z^1 … Z^L, each (N, n_l).
+        Z^1 … Z^L, each (N, n_l): what the activation functions are applied to.
     activations : tuple of Node
         A^0 = X, A^1 … A^L.
+    trained : tuple of str
+        The parameters that gradients change; the others are state, such as running statistics.
+    stores : dict of str to Node
+        In the training form, parameter → its value after a step, for those that are state.
+    penalties : tuple of Node, ()
+        In the training form, what is added to the average loss.
+    max_norms : dict of str to float
+        Parameter → the most that a column may measure after a step.
     """
 
     inputs: Node
     parameters: dict[str, Node]
     pre_activations: tuple[Node, ...]
     activations: tuple[Node, ...]
+    trained: tuple[str, ...]
+    stores: dict[str, Node]
+    penalties: tuple[Node, ...]
+    max_norms: dict[str, float]
 
     @property
     def output(self) -> Node:
@@ -80,36 +94,44 @@ class CostGraph(ForwardGraph):
         return feeds
 
 
-def forward_graph(net: Network) -> ForwardGraph:
-    """The graph of Z^l and A^l for all layers."""
+def forward_graph(net: Network, *, training: bool = False) -> ForwardGraph:
+    """The graph of Z^l and A^l for all layers; in its training form with the statistics of the batch."""
     X = input("X", ("N", net.widths[0]))
     parameters = {name: parameter(name, shape) for name, shape in net.parameter_shapes.items()}
     Z: list[Node] = []
     A: list[Node] = [X]
+    stores: dict[str, Node] = {}
+    penalties: list[Node] = []
+    max_norms: dict[str, float] = {}
     for number, (n_in, layer) in enumerate(zip(net.widths, net.layers, strict=False), start=1):
-        own = {name: parameters[f"{name}{number}"] for name in layer.parameters(n_in)}
-        pre_activation, activation = layer.graph(A[-1], own)
-        Z.append(pre_activation)
-        A.append(activation)
-    return ForwardGraph(X, parameters, tuple(Z), tuple(A))
+        own = {name: parameters[numbered(name, number)] for name in layer.parameters(n_in)}
+        built = layer.graph(A[-1], own, training)
+        Z.append(built.pre_activation)
+        A.append(built.activation)
+        stores |= {numbered(name, number): node for name, node in built.stores.items()}
+        penalties += [] if built.penalty is None else [built.penalty]
+        max_norms |= {numbered(name, number): norm for name, norm in layer.max_norms.items()}
+    return ForwardGraph(X, parameters, tuple(Z), tuple(A), net.trained, stores, tuple(penalties), max_norms)
 
 
-def cost_graph(net: Network, *, labels: bool, weighted: bool) -> CostGraph:
-    """The graph of the cost; a loss that is joined to the output function reads Z^L."""
-    forward = forward_graph(net)
-    row = LOSSES[net.loss.name]
+def cost_graph(net: Network, *, labels: bool, weighted: bool, training: bool = False) -> CostGraph:
+    """The graph of the cost, in its training form with penalties; a loss joined to the output function reads Z^L."""
+    forward = forward_graph(net, training=training)
+    row, options = LOSSES[net.loss.name], net.loss.options
     if labels and row.targets != "distribution":
         raise NetworkError(f"Loss {net.loss.name!r} takes numbers as targets, not labels.")
     n_L = net.widths[-1]
     targets = input("Y", ("N",), "integer") if labels else input("Y", ("N", n_L))
-    T = one_hot(targets, n_L) if labels else targets
-    joined = row.joined.get(net.layers[-1].activation.name)
-    if joined is not None:
-        losses = joined(forward.pre_activations[-1], T)
-    else:
-        losses = row.op(forward.output, T, **net.loss.options)
+    T: Any = one_hot(targets, n_L) if labels else targets
+    smoothing = options.pop("label_smoothing", 0.0)
+    if smoothing:
+        T = (1.0 - smoothing) * T + smoothing / n_L
+    joined = row.joined.get(net.output_layer.activation.name)
+    losses = row.op(forward.output, T, **options) if joined is None else joined(forward.pre_activations[-1], T)
     w = input("sample_weight", ("N",)) if weighted else None
     cost = mean(losses if w is None else w * losses)
+    for part in forward.penalties:
+        cost = cost + part
     return CostGraph(**vars(forward), targets=targets, sample_weight=w, losses=losses, cost=cost)
 
 
@@ -159,15 +181,23 @@ class StepGraph:
 
 
 def step_graph(graph: CostGraph, rule: UpdateRule) -> StepGraph:
-    """The training step of a cost graph under an update rule."""
+    """The training step of a cost graph in its training form, under an update rule."""
+    if missing := set(graph.parameters) - {*graph.trained, *graph.stores}:
+        raise NetworkError(
+            f"A step must store {', '.join(sorted(missing))}, which only the training form does. "
+            "Give Network.graph(training=True)."
+        )
     scalars = {name: input(name, ()) for name in rule.scalars(1)}
-    grads = gradient(graph.cost, list(graph.parameters.values()))
+    weights = {name: graph.parameters[name] for name in graph.trained}
+    grads = gradient(graph.cost, list(weights.values()))
     slots: dict[tuple[str, str], Node] = {}
     new_slots: dict[tuple[str, str], Node] = {}
-    parameters: dict[str, Node] = {}
-    for (name, W), g in zip(graph.parameters.items(), grads, strict=True):
+    parameters = dict(graph.stores)
+    for (name, W), g in zip(weights.items(), grads, strict=True):
         own = {slot: parameter(f"{slot} of {name}", W.shape) for slot in rule.slots}
         parameters[name], *after = rule.step(W, g, *own.values(), **scalars)
         for (slot, node), new in zip(own.items(), after, strict=True):
             slots[name, slot], new_slots[name, slot] = node, new
+    for name, norm in graph.max_norms.items():
+        parameters[name] = limited(parameters[name], norm)
     return StepGraph(graph, scalars, slots, graph.cost, parameters, new_slots)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -15,13 +15,11 @@ from layerwise.graph.differentiate import gradient
 from layerwise.graph.node import Node
 from layerwise.network.build import CostGraph, ForwardGraph, cost_graph, forward_graph
 from layerwise.network.data import check_inputs, check_parameters, check_targets, in_order, weighted_rows
+from layerwise.network.describe import USUAL_LOSS, check_fit, described, layer_from_dict, widths_of
 from layerwise.network.initialise import RULES
-from layerwise.network.layers import Dense, Input
+from layerwise.network.layers import Dense, DenseOptions, Input, Layer, numbered
 from layerwise.network.spec import Activation, Loss, as_named
-from layerwise.ops.losses import LOSSES
 from layerwise.types import Array
-
-_USUAL_LOSS = {row.usual_for: name for name, row in LOSSES.items() if row.usual_for}
 
 
 class Network:
@@ -38,10 +36,14 @@ class Network:
     loss : str or Loss, optional
         By default what fits the output: cross-entropy for softmax, binary cross-entropy for
         sigmoid, Poisson for exp, squared error for all others.
+    **options
+        With widths only, those of `Dense`: ``normalisation`` and ``max_norm`` for the hidden layers, ``residual`` for
+        the hidden layers that have as many units as inputs, ``l1``, ``l2`` and ``parametrisation`` for all layers.
 
     Attributes
     ----------
-    layers : tuple of Dense
+    layers : tuple of layers
+        Those behind the input; numbers in names of parameters count them from 1. The last one is a `Dense`.
     widths : tuple of int
         n_0 … n_L.
     loss : Loss
@@ -60,25 +62,28 @@ class Network:
     {'W1': (2, 4), 'b1': (4,), 'W2': (4, 3), 'b2': (3,)}
     """
 
-    layers: tuple[Dense, ...]
+    layers: tuple[Layer, ...]
     widths: tuple[int, ...]
     loss: Loss
     _ready: dict[tuple[Any, ...], tuple[Any, Computes]]
 
     def __init__(
         self,
-        layers: Sequence[int] | Sequence[Input | Dense],
+        layers: Sequence[int] | Sequence[Input | Layer],
         *,
         hidden: str | Activation | None = None,
         output: str | Activation | None = None,
         loss: str | Loss | None = None,
+        **options: Unpack[DenseOptions],
     ):
-        widths, dense = _described(layers, hidden, output)
-        last = dense[-1].activation.name
-        named = as_named(Loss, _USUAL_LOSS.get(last, "squared_error") if loss is None else loss)
-        _check_fit(last, named.name, widths[-1])
+        n_inputs, behind = described(layers, hidden, output, options)
+        widths = widths_of(n_inputs, behind)
+        last = behind[-1]
+        assert isinstance(last, Dense)
+        named = as_named(Loss, USUAL_LOSS.get(last.activation.name, "squared_error") if loss is None else loss)
+        check_fit(last.activation.name, named.name, widths[-1])
         # _ready: graphs and what runs them, kept for the next call
-        self.__dict__.update(widths=widths, layers=dense, loss=named, _ready={})
+        self.__dict__.update(widths=widths, layers=behind, loss=named, _ready={})
 
     def __setattr__(self, name: str, value: object) -> None:
         raise NetworkError(f"{self!r} cannot be changed. Make a new one.")
@@ -119,28 +124,49 @@ class Network:
         try:
             if set(data) != {"n_inputs", "layers", "loss"}:
                 raise NetworkError(f"A network is described by n_inputs, layers and loss; got {sorted(data)}.")
-            return cls([Input(data["n_inputs"]), *(Dense(**layer) for layer in data["layers"])], loss=data["loss"])
+            return cls([Input(data["n_inputs"]), *map(layer_from_dict, data["layers"])], loss=data["loss"])
         except (TypeError, KeyError, AttributeError) as error:
             raise NetworkError(f"This does not describe a network: {error}.") from None
 
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of all parameters: W1 (n_0, n_1), b1 (n_1,), W2 and so on."""
+        """Names and shapes of all parameters, layer by layer: W1 (n_0, n_1), b1 (n_1,), W2 and so on.
+
+        Running statistics of batch normalisation are among them; `trained` are the others.
+        """
         return {
-            f"{name}{number}": shape
+            numbered(name, number): shape
             for number, n_in, layer in self._numbered()
             for name, shape in layer.parameters(n_in).items()
         }
 
-    def _numbered(self) -> Iterator[tuple[int, int, Dense]]:
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Names of the parameters that gradients change: all but running statistics."""
+        return tuple(
+            numbered(name, number)
+            for number, n_in, layer in self._numbered()
+            for name in layer.parameters(n_in)
+            if name not in layer.state
+        )
+
+    @property
+    def output_layer(self) -> Dense:
+        """The last layer."""
+        last = self.layers[-1]
+        assert isinstance(last, Dense)
+        return last
+
+    def _numbered(self) -> Iterator[tuple[int, int, Layer]]:
         """Number, inputs and layer, for all layers."""
         for number, layer in enumerate(self.layers, start=1):
             yield number, self.widths[number - 1], layer
 
     @property
     def n_parameters(self) -> int:
-        """Number of weights and biases in all."""
-        return sum(int(np.prod(s)) for s in self.parameter_shapes.values())
+        """Number of weights and biases in all: what is trained."""
+        shapes = self.parameter_shapes
+        return sum(int(np.prod(shapes[name])) for name in self.trained)
 
     def initialise(self, seed: int = 0, dtype: str = "float64") -> dict[str, Array]:
         """Starting weights.
@@ -155,7 +181,8 @@ class Network:
         Returns
         -------
         dict of str to array
-            W1, b1, … with the shapes of `parameter_shapes`; every b is 0.
+            W1, b1, … with the shapes of `parameter_shapes`; every b is 0. Normalisation starts with scale 1, shift 0,
+            running mean 0 and variance 1.
 
         Warns
         -----
@@ -165,14 +192,16 @@ class Network:
         dtype = precision_name(dtype)
         self._warn_of_symmetry()
         return {
-            f"{name}{number}": array.astype(dtype)
+            numbered(name, number): array.astype(dtype)
             for number, n_in, layer in self._numbered()
             for name, array in layer.start(n_in, seed, number).items()
         }
 
     def _warn_of_symmetry(self) -> None:
         for number, layer in enumerate(self.layers[:-1], start=1):
-            if RULES[layer.initialiser.name].symmetric and layer.width > 1:
+            if not isinstance(layer, Dense) or layer.width == 1:
+                continue
+            if RULES[layer.initialiser.name].symmetric:
                 warnings.warn(
                     f"Initialiser {layer.initialiser.name!r} makes all {layer.width} units of layer {number} equal: "
                     "they get equal gradients and stay equal for ever. Use a random one, such as 'glorot_uniform'.",
@@ -180,7 +209,7 @@ class Network:
                     stacklevel=3,
                 )
 
-    def graph(self, *, labels: bool = False, weighted: bool = False) -> CostGraph:
+    def graph(self, *, labels: bool = False, weighted: bool = False, training: bool = False) -> CostGraph:
         """The computation graph of the cost.
 
         Parameters
@@ -189,13 +218,16 @@ class Network:
             Targets are integer labels (N,) instead of rows (N, n_L); cross-entropy only.
         weighted : bool
             With sample weights (N,) of mean 1: C = (1/N) Σ w L.
+        training : bool
+            The form that a training step computes: batch normalisation by the statistics of the rows at hand, and the
+            penalties ``l1`` and ``l2`` in the cost. By default the form that predicts.
 
         Returns
         -------
         CostGraph
             Its nodes: inputs, targets, parameters, pre_activations, activations, losses, cost.
         """
-        return cost_graph(self, labels=labels, weighted=weighted)
+        return cost_graph(self, labels=labels, weighted=weighted, training=training)
 
     def _forward(self, dtype: str, engine: str) -> tuple[ForwardGraph, Computes]:
         """The forward graph and what runs it, kept for the next call."""
@@ -206,12 +238,14 @@ class Network:
             self._ready.setdefault(key, (graph, runner(outputs, dtype, engine)))
         return self._ready[key]
 
-    def _backward(self, labels: bool, weighted: bool, dtype: str, engine: str) -> tuple[CostGraph, Computes]:
+    def _backward(
+        self, labels: bool, weighted: bool, training: bool, dtype: str, engine: str
+    ) -> tuple[CostGraph, Computes]:
         """The graph of the cost and what runs it with all gradients, kept for the next call."""
-        key = ("backward", labels, weighted, dtype, checked_engine(engine))
+        key = ("backward", labels, weighted, training, dtype, checked_engine(engine))
         if key not in self._ready:
-            graph = self.graph(labels=labels, weighted=weighted)
-            outputs: list[Node] = [graph.cost, *gradient(graph.cost, list(graph.parameters.values()))]
+            graph = self.graph(labels=labels, weighted=weighted, training=training)
+            outputs: list[Node] = [graph.cost, *gradient(graph.cost, [graph.parameters[k] for k in graph.trained])]
             self._ready.setdefault(key, (graph, runner(outputs, dtype, engine)))
         return self._ready[key]
 
@@ -244,9 +278,16 @@ class Network:
         return np.array(A), np.array(Z)
 
     def cost_and_gradients(
-        self, params: Mapping[str, Any], X: Any, Y: Any, sample_weight: Any = None, *, engine: str = "native"
+        self,
+        params: Mapping[str, Any],
+        X: Any,
+        Y: Any,
+        sample_weight: Any = None,
+        *,
+        training: bool = False,
+        engine: str = "native",
     ) -> tuple[float, dict[str, Array]]:
-        """The cost C and its gradient by every parameter.
+        """The cost C and its gradient by every trained parameter.
 
         Parameters
         ----------
@@ -256,6 +297,9 @@ class Network:
         Y : (N, n_L) array_like, or (N,) for one output or for the labels of cross-entropy
         sample_weight : (N,) array_like, optional
             >= 0. C = Σ w L / Σ w, in which rows of weight 0 are absent; without weights C = (1/N) Σ L.
+        training : bool
+            Batch normalisation by the statistics of these rows, and the penalties ``l1`` and ``l2`` added: what a
+            training step minimises. By default C of the predictions.
         engine : {"native", "numpy"}
             What computes; NumPy is the definition. They agree to rounding.
 
@@ -263,7 +307,7 @@ class Network:
         -------
         cost : float
         gradients : dict of str to array
-            The keys, shapes and dtype of ``params``.
+            Keys as in `trained`; shapes and dtype of ``params``.
 
         Raises
         ------
@@ -275,50 +319,6 @@ class Network:
         if len(X) == 0:
             raise DataError("X has no rows; the cost is an average over at least one sample.")
         X, Y, w = weighted_rows(X, check_targets(self, Y, len(X), dtype), sample_weight, dtype)
-        graph, ready = self._backward(Y.ndim == 1, w is not None, dtype, engine)
+        graph, ready = self._backward(Y.ndim == 1, w is not None, bool(training), dtype, engine)
         cost, *grads = ready.run(graph.feeds(arrays, in_order(X, dtype), in_order(Y, dtype), w))
-        return float(cost), {k: np.array(g) for k, g in zip(graph.parameters, grads, strict=True)}
-
-
-def _described(
-    layers: Any, hidden: str | Activation | None, output: str | Activation | None
-) -> tuple[tuple[int, ...], tuple[Dense, ...]]:
-    items = list(layers) if isinstance(layers, (list, tuple)) else None
-    if not items or len(items) < 2:
-        raise NetworkError(
-            f"A network needs the number of inputs and at least one layer, such as [4, 16, 3]; got {layers!r}."
-        )
-    if isinstance(items[0], Input):
-        if hidden is not None or output is not None:
-            raise NetworkError("With Dense layers, each has its own activation; leave hidden and output out.")
-        wrong = [x for x in items[1:] if not isinstance(x, Dense)]
-        if wrong:
-            raise NetworkError(f"After Input come Dense layers; got {wrong[0]!r}.")
-        return (items[0].width, *(x.width for x in items[1:])), tuple(items[1:])
-    if any(isinstance(x, (Input, Dense)) for x in items):
-        raise NetworkError(f"A list of layers starts with Input(n) and goes on with Dense layers; got {layers!r}.")
-    between = as_named(Activation, "relu" if hidden is None else hidden)  # checked also where no layer uses it
-    dense = [Dense(width, between) for width in items[1:-1]]
-    dense.append(Dense(items[-1], "identity" if output is None else output))
-    return (Input(items[0]).width, *(layer.width for layer in dense)), tuple(dense)
-
-
-def _check_fit(output: str, loss: str, n_outputs: int) -> None:
-    """Raise a NetworkError where the output activation and the loss do not belong together."""
-    row = LOSSES[loss]
-    if output in ("softmax", "log_softmax") and n_outputs == 1:
-        raise NetworkError(
-            "A softmax over one output is 1 whatever the input. For two classes use one output with output='sigmoid', "
-            "or two outputs."
-        )
-    if row.outputs:
-        if output not in row.outputs:
-            raise NetworkError(
-                f"Loss {loss!r} needs an output in its range: {' or '.join(map(repr, row.outputs))}; got {output!r}. "
-                + (f"Use loss={_USUAL_LOSS[output]!r}." if output in _USUAL_LOSS else f"Use output={row.outputs[0]!r}.")
-            )
-    elif output in ("softmax", "log_softmax"):
-        raise NetworkError(
-            f"A {output} output gives class probabilities, for which {loss!r} learns slowly: its gradient vanishes "
-            "where the network is confidently wrong. Use loss='cross_entropy' with output='softmax', or another output."
-        )
+        return float(cost), {k: np.array(g) for k, g in zip(graph.trained, grads, strict=True)}

@@ -13,17 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from layerwise.arrays import as_number
 from layerwise.errors import DataError
-
-
-def _as_number(value: object) -> float:
-    """``value`` as a float; NaN for what is no number, or too large for one."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        return math.nan
-    try:
-        return float(value)
-    except OverflowError:
-        return math.nan
 
 
 @dataclass(frozen=True)
@@ -66,7 +57,7 @@ class UpdateRule:
         return bool(value)
 
     def _checked_number(self, name: str, value: object) -> float:
-        number, above = _as_number(value), {"learning_rate": 0.0} | self.above
+        number, above = as_number(value), {"learning_rate": 0.0} | self.above
         if not math.isfinite(number) or number < 0 or number <= above.get(name, -1.0):
             low = f"> {above[name]:g}" if name in above else ">= 0"
             raise DataError(f"{name} of {type(self).__name__} must be a finite number {low}; got {value!r}.")
