@@ -18,11 +18,13 @@ import mpmath
 import numpy as np
 import pytest
 import scipy.special
+import uniform_by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import layerwise as lw
+import layerwise.ops.random  # noqa: F401  (declares uniform, which the package does not load by itself)
 from layerwise.graph.node import OPS
 from layerwise.graph.order import order
 from layerwise.ops.losses import LOSSES
@@ -219,6 +221,14 @@ def label_inputs(draw: Callable) -> Any:
     return [np.random.default_rng(draw(SEEDS)).integers(0, n, draw(SIZE))], {"n_classes": n}
 
 
+@st.composite
+def addresses(draw: Callable) -> Any:
+    words = draw(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=2, max_size=2))
+    dims = tuple(draw(st.lists(st.sampled_from([0, 1, 3, 9]), min_size=1, max_size=3)))
+    numbers = {"stream": draw(st.integers(0, 2**16 - 1)), "bits": draw(st.sampled_from([16, 24]))}
+    return [np.array(words, np.int64)], {"dims": dims, **numbers}
+
+
 # Values from elsewhere -------------------------------------------------------------------------------
 
 
@@ -267,6 +277,11 @@ def grouped_product(X: np.ndarray, W: np.ndarray) -> np.ndarray:
     g, i, o = W.shape
     blocks = [X[:, k * i : (k + 1) * i].dot(W[k]) for k in range(g)]
     return np.concatenate(blocks, axis=1).reshape(len(X), g * o)
+
+
+def uniform_numbers(address: np.ndarray, *, dims: tuple[int, ...], stream: int, bits: int) -> np.ndarray:
+    seed, step = (word % 2**64 for word in address.tolist())
+    return uniform_by_hand.matrix(seed, step, stream, dims[0], math.prod(dims[1:]), bits).reshape(dims)
 
 
 def grouped_outer(X: np.ndarray, D: np.ndarray, *, groups: int) -> np.ndarray:
@@ -336,6 +351,7 @@ ROWS: dict[str, Row] = {
         np.tensordot((rows[:, None] == np.arange(len(table))).astype(float), table, axes=1)
     )),
     "scatter": Row(take_inputs(scatter=True), scattered),
+    "uniform": Row(addresses(), uniform_numbers),
     "one_hot": Row(label_inputs(), lambda labels, *, n_classes: np.eye(n_classes)[labels]),
     "sum": Row(reduced_inputs(Z, 0), over_axes(math.fsum)),
     "mean": Row(reduced_inputs(Z, 1), over_axes(lambda row: math.fsum(row) / len(row))),
@@ -624,7 +640,7 @@ ROWS_INPUTS: dict[str, range] = {
     **dict.fromkeys(("matmul", "matmul_t", "t_matmul", "grouped_product", "grouped_outer"), range(2)),
     **dict.fromkeys(("take", "scatter"), range(2)),
     "affine": range(3),
-    **dict.fromkeys(("reshape", "transpose", "broadcast_to", "slice", "embed", "one_hot"), range(1)),
+    **dict.fromkeys(("reshape", "transpose", "broadcast_to", "slice", "embed", "one_hot", "uniform"), range(1)),
     **dict.fromkeys(("sum", "mean", "max", "logsumexp", "softmax", "log_softmax"), range(1)),
 }
 

@@ -287,6 +287,9 @@ class Selection:
         elif name == "one_hot":
             row = self.is_row(first)
             self._add(name, node, row, self.matrix(node, True), (attributes["n_classes"],))
+        elif name == "uniform":
+            numbers = (attributes["stream"], attributes["bits"])
+            self._add(name, node, self.is_row(node), self.matrix(node, True), numbers)
         elif name in ("transpose", "broadcast_to", "concat", "slice", "embed"):
             self._add_strided("move", node, self._moves_by_row(node))
         elif name in ("matmul", "matmul_t", "t_matmul", "grouped_product"):
