@@ -16,6 +16,7 @@ from layerwise.graph.node import Node
 from layerwise.network.build import CostGraph, ForwardGraph, cost_graph, forward_graph
 from layerwise.network.data import check_inputs, check_parameters, check_targets, in_order, weighted_rows
 from layerwise.network.describe import USUAL_LOSS, check_fit, described, layer_from_dict, widths_of
+from layerwise.network.fold import folded_layers
 from layerwise.network.initialise import RULES
 from layerwise.network.layers import Dense, DenseOptions, Input, Layer, numbered
 from layerwise.network.spec import Activation, Loss, as_named
@@ -276,6 +277,36 @@ class Network:
         graph, ready = self._forward(dtype, engine)
         A, Z = ready.run(graph.forward_feeds(arrays, in_order(check_inputs(self, X, dtype), dtype)))
         return np.array(A), np.array(Z)
+
+    def folded(self, params: Mapping[str, Any]) -> tuple[Network, dict[str, Array]]:
+        """A network that predicts the same with fewer operations, and its parameters.
+
+        Batch normalisation and the factor of the NTK parametrisation become part of W and b; what only training needs
+        is left out. Layer normalisation and residual layers stay.
+
+        Parameters
+        ----------
+        params : dict of str to array
+            As from `initialise`.
+
+        Returns
+        -------
+        network : Network
+            This one where nothing can be folded.
+        params : dict of str to array
+            Computed in float64, in the dtype of ``params``.
+
+        Examples
+        --------
+        >>> import layerwise as lw
+        >>> net = lw.Network([2, 4, 1], normalisation="batch")
+        >>> net.folded(net.initialise(0))[0]
+        Network([Input(2), Dense(4, 'relu'), Dense(1, 'identity')], loss='squared_error')
+        """
+        arrays, _ = check_parameters(self, params)
+        layers, kept = folded_layers(self, arrays)
+        network = Network(layers, loss=self.loss)
+        return (self, arrays) if network == self else (network, kept)
 
     def cost_and_gradients(
         self,

@@ -1,0 +1,50 @@
+"""A network for prediction: what is only a factor or a shift by then, folded into weights and biases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from layerwise.network.layers import Dense, Input, Layer, numbered
+from layerwise.network.normalisation import EPSILON
+from layerwise.types import Array, FloatArray
+
+if TYPE_CHECKING:
+    from layerwise.network.network import Network
+
+
+def folded_layers(net: Network, params: Mapping[str, Array]) -> tuple[list[Input | Layer], dict[str, Array]]:
+    """The layers that are left and their parameters, in the precision of ``params``."""
+    layers: list[Input | Layer] = [Input(net.widths[0])]
+    result: dict[str, Array] = {}
+    for number, (n_in, layer) in enumerate(zip(net.widths, net.layers, strict=False), start=1):
+        own = {name: params[numbered(name, number)] for name in layer.parameters(n_in)}
+        layer, own = _folded_dense(layer, own) if isinstance(layer, Dense) else (layer, own)
+        result |= {numbered(name, len(layers)): array for name, array in own.items()}
+        layers.append(layer)
+    return layers, result
+
+
+def _folded_dense(layer: Dense, own: Mapping[str, Array]) -> tuple[Dense, dict[str, Array]]:
+    """W c g and (b - mean) g + β with c = 1/√n_in and g = γ/√(variance + ε), where there are such."""
+    dtype = own["W"].dtype
+    exact: dict[str, Any] = {name: array.astype(np.float64) for name, array in own.items()}
+    kept: dict[str, FloatArray] = {"W": exact["W"] * layer.factor(len(exact["W"]))}
+    if layer.bias:
+        kept["b"] = exact["b"]
+    if layer.normalisation == "batch":
+        g = exact["gamma"] / np.sqrt(exact["variance"] + EPSILON)
+        kept = {"W": kept["W"] * g, "b": (exact.get("b", 0.0) - exact["mean"]) * g + exact["beta"]}
+    elif layer.normalisation == "layer":
+        kept |= {name: exact[name] for name in ("gamma", "beta")}
+    plain = Dense(
+        layer.width,
+        layer.activation,
+        layer.initialiser,
+        bias="b" in kept,
+        normalisation="layer" if layer.normalisation == "layer" else None,
+        residual=layer.residual,
+    )
+    return plain, {name: array.astype(dtype) for name, array in kept.items()}
