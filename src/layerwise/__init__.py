@@ -24,6 +24,7 @@ from layerwise.graph.differentiate import gradient, hessian_vector, jacobian, jv
 from layerwise.graph.node import Node, Op, constant, input, parameter
 from layerwise.model.model import Model, load
 from layerwise.network.adaptive import Adadelta, Adagrad, Adam, AdamW, AMSGrad, NAdam, RMSprop
+from layerwise.network.inputs import Embedding, Scale
 from layerwise.network.layers import Dense, Input
 from layerwise.network.network import Network
 from layerwise.network.signs import Lion, Rprop
@@ -108,6 +109,7 @@ __all__ = [
     "DataError",
     "Dense",
     "DivergenceWarning",
+    "Embedding",
     "Epoch",
     "Fit",
     "GraphError",
@@ -128,6 +130,7 @@ __all__ = [
     "Op",
     "RMSprop",
     "Rprop",
+    "Scale",
     "ShapeError",
     "SymmetryWarning",
     "TableError",

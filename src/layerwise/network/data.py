@@ -10,6 +10,7 @@ import numpy as np
 from layerwise.arrays import numeric_array
 from layerwise.engine.finite import known_finite
 from layerwise.errors import DataError, ShapeError, nearest, shape_text
+from layerwise.network.inputs import Embedding
 from layerwise.ops.losses import LOSSES
 from layerwise.types import Array
 
@@ -74,6 +75,9 @@ def check_inputs(net: Network, X: Any, dtype: str = "float64") -> Array:
             hint = " It looks transposed: samples are rows."
         raise ShapeError(f"X must have shape (N, {n_0}), one sample a row; got {shape_text(array.shape)}.{hint}")
     check_finite(array, "X", dtype)
+    first = net.layers[0]
+    if isinstance(first, Embedding):
+        first.check_codes(array)
     return array
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from layerwise.errors import NetworkError, unknown_name
+from layerwise.network.inputs import Embedding, Scale
 from layerwise.network.layers import Dense, DenseOptions, Input, Layer
 from layerwise.network.spec import Activation, as_named
 from layerwise.ops.losses import LOSSES
@@ -13,7 +14,7 @@ from layerwise.ops.losses import LOSSES
 USUAL_LOSS = {row.usual_for: name for name, row in LOSSES.items() if row.usual_for}
 """Output activation → the loss when none is named."""
 
-_KINDS: dict[str, type[Layer]] = {}
+_KINDS: dict[str, type[Layer]] = {"scale": Scale, "embedding": Embedding}
 """What the description of a layer that is no `Dense` calls it."""
 
 
@@ -54,7 +55,7 @@ def described(
             raise NetworkError(f"With Dense layers, each has its own options; give {', '.join(options)} to them.")
         wrong = [x for x in items[1:] if not isinstance(x, Layer)]
         if wrong:
-            raise NetworkError(f"After Input come Dense layers; got {wrong[0]!r}.")
+            raise NetworkError(f"After Input come Dense layers, Scale or Embedding; got {wrong[0]!r}.")
         if not isinstance(items[-1], Dense):
             raise NetworkError(f"The last layer must be a Dense, which gives the outputs; got {items[-1]!r}.")
         return items[0].width, tuple(items[1:])

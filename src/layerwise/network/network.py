@@ -281,8 +281,8 @@ class Network:
     def folded(self, params: Mapping[str, Any]) -> tuple[Network, dict[str, Array]]:
         """A network that predicts the same with fewer operations, and its parameters.
 
-        Batch normalisation and the factor of the NTK parametrisation become part of W and b; what only training needs
-        is left out. Layer normalisation and residual layers stay.
+        Batch normalisation, `Scale` and the factor of the NTK parametrisation become part of W and b; what only training
+        needs is left out. Layer normalisation, residual layers and `Embedding` stay.
 
         Parameters
         ----------
