@@ -16,6 +16,7 @@ namespace {
 
 using Table = nb::ndarray<const double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Ranges = nb::ndarray<const std::int64_t, nb::shape<-1, 2>, nb::c_contig, nb::device::cpu>;
+using Address = nb::ndarray<std::int64_t, nb::shape<2>, nb::c_contig, nb::device::cpu>;
 using Record = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 const char* name_of(TrainStatus status) {
@@ -42,11 +43,11 @@ class BoundTrainer {
 public:
     BoundTrainer(nb::object full, nb::object last, nb::object state, nb::object bound, nb::object last_bound,
                  nb::object sources, std::size_t rows, std::size_t batch, const Ranges& parameters, std::size_t cost,
-                 bool shuffled, std::uint64_t seed, std::uint64_t stream)
+                 bool shuffled, std::uint64_t seed, std::uint64_t stream, nb::object address)
         : kept_(kept_objects(full, last, state, bound, last_bound)),
           program_(nb::cast<Program<T>*>(full)),
           sources_(program_->sources(), sources, rows),
-          trainer_(settings(rows, batch, parameters, cost, shuffled, seed, stream)) {}
+          trainer_(settings(rows, batch, parameters, cost, shuffled, seed, stream, address)) {}
 
     std::string run(std::uint64_t first_epoch, std::size_t epochs, const Table& scalars, const Record& costs,
                     const Record& seconds, double limit, bool keep_best, int threads) try {
@@ -126,7 +127,7 @@ private:
     }
 
     TrainSettings<T> settings(std::size_t rows, std::size_t batch, const Ranges& parameters, std::size_t cost,
-                              bool shuffled, std::uint64_t seed, std::uint64_t stream) {
+                              bool shuffled, std::uint64_t seed, std::uint64_t stream, const nb::object& address) {
         if (batch == 0 || rows == 0) refuse("rows and batch must be at least 1");
         rows_ = rows;
         batch_ = batch;
@@ -145,7 +146,31 @@ private:
         s.shuffled = shuffled;
         s.seed = seed;
         s.stream = stream;
+        if (!address.is_none()) s.counter = counter(address, s);
         return s;
+    }
+
+    // The second number of an address that the programs read and nobody else writes.
+    std::int64_t* counter(const nb::object& object, const TrainSettings<T>& s) {
+        Address address;
+        if (!nb::try_cast(object, address, false)) refuse("address must be a writable C-contiguous array of 2 int64");
+        for (const TrainProgram<T>* p : {&s.full, &s.last}) {
+            if (p->program != nullptr && !reads(*p, address.data())) {
+                refuse("address must be one of the bound arrays of each program, which reads 2 integers there");
+            }
+        }
+        kept_.append(object);
+        return address.data() + 1;
+    }
+
+    static bool reads(const TrainProgram<T>& p, const void* address) {
+        const std::vector<BoundArray>& arrays = p.program->bound();
+        for (std::size_t i = 0; i < arrays.size(); ++i) {
+            const BoundArray& array = arrays[i];
+            const bool fits = array.used && array.integer && !array.written && array.elements == 2;
+            if (fits && p.bound[i] == address) return true;
+        }
+        return false;
     }
 
     nb::list kept_;
@@ -161,12 +186,13 @@ void bind(nb::module_& m, const char* name) {
     using namespace nb::literals;
     nb::class_<Bound>(m, name)
         .def(nb::init<nb::object, nb::object, nb::object, nb::object, nb::object, nb::object, std::size_t, std::size_t,
-                      const Ranges&, std::size_t, bool, std::uint64_t, std::uint64_t>(),
+                      const Ranges&, std::size_t, bool, std::uint64_t, std::uint64_t, nb::object>(),
              "full"_a, "last"_a.none(), nb::kw_only(), "state"_a, "bound"_a, "last_bound"_a.none() = nb::none(),
              "sources"_a.none() = nb::none(), "rows"_a, "batch"_a, "parameters"_a, "cost"_a, "shuffled"_a = true,
-             "seed"_a = 0, "stream"_a = 0,
+             "seed"_a = 0, "stream"_a = 0, "address"_a.none() = nb::none(),
              "Programs of a step, for whole batches and for the remaining rows. parameters: (n, 2), the byte offset and "
-             "the number of elements of each in the state. cost: which of the bound arrays the programs write it to.")
+             "the number of elements of each in the state. cost: which of the bound arrays the programs write it to. "
+             "address: an array that both read, (2,) int64; its second number becomes that of each step, from 1.")
         .def("run", &Bound::run, "first_epoch"_a, "epochs"_a, "scalars"_a, "costs"_a.noconvert(),
              "seconds"_a.noconvert(), nb::kw_only(), "limit"_a = std::numeric_limits<double>::infinity(),
              "keep_best"_a = false, "threads"_a = 0,

@@ -131,6 +131,7 @@ TrainStatus Trainer<T>::step(const TrainRun& run, const TrainProgram<T>& program
     const GatherContext context{settings_.sources.data(), settings_.shuffled ? order_.data() + first_row : nullptr,
                                 static_cast<std::int64_t>(first_row), next};
     Program<T>& p = *program.program;
+    if (settings_.counter != nullptr) *settings_.counter = static_cast<std::int64_t>(progress_.steps + 1);
     const bool in_parts = renew && p.results_first();
     program::Memory before;
     if (in_parts) {

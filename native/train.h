@@ -49,6 +49,7 @@ struct TrainSettings {
     std::size_t rows, batch;
     bool shuffled;  // else the samples are taken in their own order
     std::uint64_t seed, stream;
+    std::int64_t* counter = nullptr;  // where programs read the number of their step, from 1; null: they do not
 };
 
 // One call of Trainer::run.

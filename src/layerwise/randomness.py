@@ -377,7 +377,7 @@ def uniform_matrix(seed: int, step: int, stream: int, rows: int, columns: int, b
         numbers = words >> np.uint32(8)
     # (piece, row, block of the row) → in a row piece after piece.
     drawn = numbers.reshape(pieces, rows, across).transpose(1, 0, 2).reshape(rows, pieces * across)
-    return drawn[:, :columns] * 2.0**-bits
+    return drawn[:, :columns].astype(np.float64) * 2.0**-bits
 
 
 def _normal_quantile(q: _F64) -> _F64:

@@ -1015,5 +1015,5 @@ def test_the_names_of_the_kernels() -> None:
     assert native.program_kernels() == [
         "gather", "product", "t_product", "column_reduce", "map", "pack", "pack_transposed", "softmax", "log_softmax",
         "softmax_cross_entropy", "row_reduce", "copy", "fill", "take", "one_hot", "scatter", "contract",
-        "t_product_packed",
+        "t_product_packed", "uniform",
     ]  # fmt: skip

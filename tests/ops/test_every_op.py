@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import layerwise as lw
-import layerwise.ops.random  # noqa: F401  (declares uniform, which the package does not load by itself)
+import layerwise.ops.random  # declares uniform, which the package does not load by itself
 from layerwise.graph.node import OPS
 from layerwise.graph.order import order
 from layerwise.ops.losses import LOSSES

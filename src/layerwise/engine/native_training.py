@@ -75,6 +75,7 @@ class NativeTraining:
         self._pack()
         self._costs = [np.zeros((), dtype) for _ in (full, last)]
         self._cost_programs: dict[int, Any] = {}
+        self._address = data.address(1)  # its step is counted in native code
         self._sources = [_gatherable(table, data.batch_size < data.n_rows) for table in data.tables]
         self._trainer = self._bound(full, last)
 
@@ -125,16 +126,19 @@ class NativeTraining:
             shuffled=shuffled,
             seed=int(self._data.seed),
             stream=int(Stream.SHUFFLE),
+            address=self._address if any(b.node is self._step.address for b in full.bound) else None,
         )
 
     def _arrays(self, program: Program, cost: Array) -> list[Array]:
-        """What the program's bound nodes are: constants, tables that are taken as they are, and room for the cost."""
+        """What the program's bound nodes are: constants, tables as they are, the address, and room for the cost."""
         return [cost if b.written else self._array(b.node) for b in program.bound]
 
     def _array(self, node: Node) -> Array:
         constant = constant_array(node, self._dtype)
         if constant is not None:
             return constant
+        if node is self._step.address:
+            return self._address
         table = self._data.tables[self._step.tables.index(node)]
         return np.require(table, np.int64 if node.kind == "integer" else self._dtype, ["C", "A"])
 
@@ -204,6 +208,7 @@ class NativeTraining:
         if len(rows) not in self._cost_programs:
             self._cost_programs[len(rows)] = self._cost_program(len(rows))
         code, bound, cost = self._cost_programs[len(rows)]
+        self._address[1] = self.steps_done + 1
         code.run(bound, self._memory, None, 0, self._sources, rows)
         return float(cost)
 

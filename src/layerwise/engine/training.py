@@ -39,6 +39,8 @@ class Step:
         What is fed as a number at each step.
     scalars : Scalars
         The numbers.
+    address : Node, optional
+        Where the random numbers of a step come from: an integer source of shape (2,), fed `Data.address`.
     """
 
     cost: Node
@@ -47,6 +49,7 @@ class Step:
     tables: tuple[Node, ...]
     inputs: tuple[Node, ...]
     scalars: Scalars
+    address: Node | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ class Data:
     batch_size : int
         Rows a step; the last batch of an epoch holds what is left.
     seed : int
-        Of the order of rows, which is another one in each epoch. A batch of all rows takes them as they come.
+        Of the order of rows, which is another one in each epoch, and of the random numbers of steps. A batch of all
+        rows takes them as they come.
     """
 
     tables: tuple[Array, ...]
@@ -76,6 +80,10 @@ class Data:
     def steps(self) -> int:
         """Steps in an epoch."""
         return -(-self.n_rows // self.batch_size)
+
+    def address(self, step: int) -> Array:
+        """Where the random numbers of the step with this number are: (seed, step), the bits of each as an integer."""
+        return np.array([self.seed, step], np.uint64).view(np.int64)
 
     def batches(self, epoch: int) -> Iterator[Array | slice]:
         """The rows of each batch."""
@@ -236,7 +244,10 @@ class NumpyTraining:
 
     def _feeds(self, rows: Array | slice) -> dict[Node, Any]:
         tables = (np.ascontiguousarray(table[rows]) for table in self._data.tables)
-        return {**self._state.now, **dict(zip(self._step.tables, tables, strict=True))}
+        feeds = {**self._state.now, **dict(zip(self._step.tables, tables, strict=True))}
+        if self._step.address is not None:
+            feeds[self._step.address] = self._data.address(self.steps_done + 1)
+        return feeds
 
     def _one(self, feeds: Mapping[Node, Any]) -> tuple[float, dict[Node, Array]]:
         """The cost of a step, and the values after it."""
