@@ -209,7 +209,7 @@ class NativeTraining:
             self._cost_programs[len(rows)] = self._cost_program(len(rows))
         code, bound, cost = self._cost_programs[len(rows)]
         self._address[1] = self.steps_done + 1
-        code.run(bound, self._memory, None, 0, self._sources, rows)
+        code.run(bound, self._memory, self._scalars(1)[0], 0, self._sources, rows)
         return float(cost)
 
     def _cost_program(self, rows: int) -> tuple[Any, list[Array], Array]:
@@ -221,6 +221,7 @@ class NativeTraining:
             target(self._dtype.name, self._isa),
             state=self._state,
             gathered=self._step.tables,
+            scalars=self._step.inputs,
         )
         assert self._state.size == size, "the cost needs nothing in the state that a step does not need"
         cost = np.zeros((), self._dtype)

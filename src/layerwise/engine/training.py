@@ -52,6 +52,11 @@ class Step:
     address: Node | None = None
 
 
+def address_of(seed: int, step: int) -> Array:
+    """Where the random numbers of a step are: (seed, step), the 64 bits of each as an integer."""
+    return np.array([seed, step], np.uint64).view(np.int64)
+
+
 @dataclass(frozen=True)
 class Data:
     """The tables of a step, with how they are cut into batches.
@@ -82,8 +87,8 @@ class Data:
         return -(-self.n_rows // self.batch_size)
 
     def address(self, step: int) -> Array:
-        """Where the random numbers of the step with this number are: (seed, step), the bits of each as an integer."""
-        return np.array([self.seed, step], np.uint64).view(np.int64)
+        """Where the random numbers of the step with this number are."""
+        return address_of(self.seed, step)
 
     def batches(self, epoch: int) -> Iterator[Array | slice]:
         """The rows of each batch."""
@@ -275,7 +280,7 @@ class NumpyTraining:
         return slice(most) if isinstance(rows, slice) else rows[:most]
 
     def cost_of(self, rows: Array | slice) -> float:
-        (cost,) = self._cost_runner.run(self._feeds(rows))
+        (cost,) = self._cost_runner.run({**self._feeds(rows), **self._step.scalars(self.steps_done + 1)})
         return float(cost)
 
     def step_back(self) -> None:

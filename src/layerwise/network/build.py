@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from layerwise.engine.training import Step
+from layerwise.engine.training import Step, address_of
 from layerwise.errors import NetworkError
 from layerwise.graph.differentiate import gradient
 from layerwise.graph.node import Node, input, parameter
 from layerwise.graph.shapes import resolve
 from layerwise.network.layers import numbered
-from layerwise.network.regularise import limited
+from layerwise.network.regularise import Place, limited
 from layerwise.network.updates import UpdateRule
 from layerwise.ops.layout import one_hot
 from layerwise.ops.losses import LOSSES
@@ -46,6 +46,10 @@ class ForwardGraph:
         In the training form, what is added to the average loss.
     max_norms : dict of str to float
         Parameter → the most that a column may measure after a step.
+    address : Node, (2,) integer, or None
+        In the training form with dropout or noise, where the random numbers of a step come from: its seed and number.
+    fed : dict of Node to float
+        With them, what else is fed at each step: rates and the like.
     """
 
     inputs: Node
@@ -56,15 +60,20 @@ class ForwardGraph:
     stores: dict[str, Node]
     penalties: tuple[Node, ...]
     max_norms: dict[str, float]
+    address: Node | None
+    fed: dict[Node, float]
 
     @property
     def output(self) -> Node:
         """A^L."""
         return self.activations[-1]
 
-    def forward_feeds(self, params: Mapping[str, Any], X: Any) -> dict[Node, Any]:
-        """Parameters and inputs as feeds for whatever the forward pass computes."""
-        return {self.inputs: X, **{node: params[name] for name, node in self.parameters.items()}}
+    def forward_feeds(self, params: Mapping[str, Any], X: Any, *, seed: int = 0, step: int = 1) -> dict[Node, Any]:
+        """Parameters and inputs as feeds for whatever the forward pass computes; seed and step of what is random."""
+        feeds = {self.inputs: X, **{node: params[name] for name, node in self.parameters.items()}}
+        if self.address is not None:
+            feeds |= {self.address: address_of(seed, step), **self.fed}
+        return feeds
 
 
 @dataclass(frozen=True)
@@ -86,16 +95,23 @@ class CostGraph(ForwardGraph):
     losses: Node
     cost: Node
 
-    def feeds(self, params: Mapping[str, Any], X: Any, Y: Any, sample_weight: Any = None) -> dict[Node, Any]:
+    def feeds(
+        self, params: Mapping[str, Any], X: Any, Y: Any, sample_weight: Any = None, *, seed: int = 0, step: int = 1
+    ) -> dict[Node, Any]:
         """Parameters, inputs, targets and weights as feeds for the cost and its gradients."""
-        feeds = {**self.forward_feeds(params, X), self.targets: Y}
+        feeds = {**self.forward_feeds(params, X, seed=seed, step=step), self.targets: Y}
         if self.sample_weight is not None:
             feeds[self.sample_weight] = sample_weight
         return feeds
 
 
-def forward_graph(net: Network, *, training: bool = False) -> ForwardGraph:
-    """The graph of Z^l and A^l for all layers; in its training form with the statistics of the batch."""
+def forward_graph(net: Network, *, training: bool = False, random: bool = True) -> ForwardGraph:
+    """The graph of Z^l and A^l for all layers.
+
+    In its training form it has the statistics of the batch, and what is random where that is not left out.
+    """
+    address = input("address", (2,), "integer") if training and random else None
+    fed: dict[Node, float] = {}
     X = input("X", ("N", net.widths[0]))
     parameters = {name: parameter(name, shape) for name, shape in net.parameter_shapes.items()}
     Z: list[Node] = []
@@ -105,18 +121,29 @@ def forward_graph(net: Network, *, training: bool = False) -> ForwardGraph:
     max_norms: dict[str, float] = {}
     for number, (n_in, layer) in enumerate(zip(net.widths, net.layers, strict=False), start=1):
         own = {name: parameters[numbered(name, number)] for name in layer.parameters(n_in)}
-        built = layer.graph(A[-1], own, training)
+        built = layer.graph(A[-1], own, Place(number, training, address, fed))
         Z.append(built.pre_activation)
         A.append(built.activation)
         stores |= {numbered(name, number): node for name, node in built.stores.items()}
         penalties += [] if built.penalty is None else [built.penalty]
         max_norms |= {numbered(name, number): norm for name, norm in layer.max_norms.items()}
-    return ForwardGraph(X, parameters, tuple(Z), tuple(A), net.trained, stores, tuple(penalties), max_norms)
+    return ForwardGraph(
+        X,
+        parameters,
+        tuple(Z),
+        tuple(A),
+        net.trained,
+        stores,
+        tuple(penalties),
+        max_norms,
+        address if fed else None,
+        fed,
+    )
 
 
-def cost_graph(net: Network, *, labels: bool, weighted: bool, training: bool = False) -> CostGraph:
+def cost_graph(net: Network, *, labels: bool, weighted: bool, training: bool = False, random: bool = True) -> CostGraph:
     """The graph of the cost, in its training form with penalties; a loss joined to the output function reads Z^L."""
-    forward = forward_graph(net, training=training)
+    forward = forward_graph(net, training=training, random=random)
     row, options = LOSSES[net.loss.name], net.loss.options
     if labels and row.targets != "distribution":
         raise NetworkError(f"Loss {net.loss.name!r} takes numbers as targets, not labels.")
@@ -175,9 +202,9 @@ class StepGraph:
         stores |= {node: self.new_slots[key] for key, node in self.slots.items()}
 
         def scalars(numbers: Any) -> dict[Node, Any]:
-            return {nodes[name]: value for name, value in rule.scalars(numbers).items()}
+            return {**graph.fed, **{nodes[name]: value for name, value in rule.scalars(numbers).items()}}
 
-        return Step(self.cost, stores, weights, tables, tuple(nodes.values()), scalars)
+        return Step(self.cost, stores, weights, tables, (*nodes.values(), *graph.fed), scalars, graph.address)
 
 
 def step_graph(graph: CostGraph, rule: UpdateRule) -> StepGraph:

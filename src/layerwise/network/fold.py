@@ -41,9 +41,7 @@ def _is_absorbed(behind: Sequence[Layer]) -> bool:
     return isinstance(dense, Dense) and not dense.residual
 
 
-def _folded_dense(
-    layer: Dense, own: Mapping[str, Array], factors: FloatArray | None
-) -> tuple[Dense, dict[str, Array]]:
+def _folded_dense(layer: Dense, own: Mapping[str, Array], factors: FloatArray | None) -> tuple[Dense, dict[str, Array]]:
     """s W c g and (b - mean) g + β with c = 1/√n_in and g = γ/√(variance + ε), where there are such."""
     dtype = own["W"].dtype
     exact: dict[str, Any] = {name: array.astype(np.float64) for name, array in own.items()}
@@ -60,7 +58,7 @@ def _folded_dense(
     plain = Dense(
         layer.width,
         layer.activation,
-        layer.initialiser,
+        None if layer.parametrisation == "ntk" else layer.initialiser,
         bias="b" in kept,
         normalisation="layer" if layer.normalisation == "layer" else None,
         residual=layer.residual,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from layerwise.errors import DataError, NetworkError
 from layerwise.graph.node import Node
 from layerwise.network.layers import Built, Layer, checked_width
+from layerwise.network.regularise import Place
 from layerwise.ops.arithmetic import multiply
 from layerwise.ops.layout import concat, take, to_integer
 from layerwise.randomness import Stream, normal
@@ -39,7 +41,7 @@ class Scale(Layer):
     def start(self, n_in: int, seed: int, number: int) -> dict[str, FloatArray]:
         return {"s": np.ones(n_in)}
 
-    def graph(self, A: Node, own: Mapping[str, Node], training: bool) -> Built:
+    def graph(self, A: Node, own: Mapping[str, Node], place: Place) -> Built:
         scaled = multiply(A, own["s"])
         return Built(scaled, scaled)
 
@@ -116,7 +118,7 @@ class Embedding(Layer):
         rows = normal(seed, Stream.INITIAL_WEIGHTS, number, (int(ends[-1]), self.width))
         return dict(zip(self.parameters(n_in), np.split(rows, ends[:-1]), strict=True))
 
-    def graph(self, A: Node, own: Mapping[str, Node], training: bool) -> Built:
+    def graph(self, A: Node, own: Mapping[str, Node], place: Place) -> Built:
         parts = [A[:, first:stop] for first, stop in self._others(int(A.shape[1]))]
         parts += [take(own[f"E_{column}"], to_integer(A[:, column])) for column, _ in self.columns]
         joined = concat(parts, axis=1) if len(parts) > 1 else parts[0]
@@ -125,7 +127,7 @@ class Embedding(Layer):
     def _others(self, n_in: int) -> list[tuple[int, int]]:
         """The columns that pass, as first and last but one of those side by side."""
         edges = [-1, *(column for column, _ in self.columns), n_in]
-        return [(a + 1, b) for a, b in zip(edges, edges[1:], strict=False) if a + 1 < b]
+        return [(a + 1, b) for a, b in pairwise(edges) if a + 1 < b]
 
     def check_codes(self, X: Array) -> None:
         """Raise a DataError where a column of X holds what is no code."""

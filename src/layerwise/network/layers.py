@@ -14,7 +14,7 @@ from layerwise.errors import NetworkError, unknown_name
 from layerwise.graph.node import Node
 from layerwise.network.initialise import RULES, default_rule
 from layerwise.network.normalisation import NORMALISATIONS
-from layerwise.network.regularise import penalty
+from layerwise.network.regularise import Place, dropped, noisy, penalty
 from layerwise.network.spec import Activation, Initialiser, as_named
 from layerwise.ops.activations import ACTIVATIONS
 from layerwise.ops.linear import affine, matmul
@@ -103,8 +103,8 @@ class Layer:
         """Starting values of the parameters; ``number`` is the layer's place in the network, from 1."""
         raise TypeError(f"{type(self).__name__} is no layer: it has no start")
 
-    def graph(self, A: Node, own: Mapping[str, Node], training: bool) -> Built:
-        """The nodes for inputs A (N, n_in) and this layer's own parameters, in the one or the other form."""
+    def graph(self, A: Node, own: Mapping[str, Node], place: Place) -> Built:
+        """The nodes for inputs A (N, n_in) and this layer's own parameters, in the form of that place."""
         raise TypeError(f"{type(self).__name__} is no layer: it has no graph")
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,6 +115,8 @@ class Layer:
 class DenseOptions(TypedDict, total=False):
     """The options of `Dense`, for all layers of a network at once."""
 
+    dropout: float
+    noise: float
     normalisation: Literal["batch", "layer"] | None
     residual: bool
     l1: float
@@ -129,11 +131,13 @@ class Dense(Layer):
 
     For inputs A (N, n_in) it computes, in this order:
 
-    1. Z = A W + b; in the NTK parametrisation Z = A W/√n_in + b;
-    2. normalisation: over the rows of the batch, or over the units of each row, to mean 0 and variance 1, then
+    1. in training, noise added to A;
+    2. Z = A W + b; in the NTK parametrisation Z = A W/√n_in + b;
+    3. normalisation: over the rows of the batch, or over the units of each row, to mean 0 and variance 1, then
        γ Z + β with trained γ and β;
-    3. f(Z);
-    4. f(Z) + A where it is residual.
+    4. f(Z);
+    5. in training, dropout: random zeros;
+    6. the inputs A added, without their noise, where the layer is residual.
 
     Parameters
     ----------
@@ -146,6 +150,12 @@ class Dense(Layer):
         else Glorot. b starts at 0.
     bias : bool, optional
         Whether there is a b; by default where nothing is normalised, since β does its work there.
+    dropout : float, 0 <= p < 1
+        In training each activation is 0 with probability p and divided by 1 - p otherwise, so that its expectation
+        stays; p is rounded to a multiple of 2^-16. Which are 0 depends on the seed of the fit, the step, the layer and
+        the place in the batch. Not in the last layer.
+    noise : float >= 0
+        In training, the standard deviation of normal noise in each input, drawn anew at each step.
     normalisation : {None, "batch", "layer"}
         With ε = 1e-5 added to variances. "batch" computes in training with the mean and variance of the batch at hand,
         whatever the weights of its samples, and predicts with running ones: a step takes them a tenth of the way to
@@ -172,13 +182,15 @@ class Dense(Layer):
     References
     ----------
     Ioffe and Szegedy (2015), batch normalisation; Ba, Kiros and Hinton (2016), layer normalisation; He et al. (2016),
-    residual layers; Srivastava et al. (2014), max-norm; Jacot, Gabriel and Hongler (2018), NTK.
+    residual layers; Srivastava et al. (2014), dropout and max-norm; Jacot, Gabriel and Hongler (2018), NTK.
     """
 
     width: int
     activation: Activation
     initialiser: Initialiser
     bias: bool
+    dropout: float
+    noise: float
     normalisation: str | None
     residual: bool
     l1: float
@@ -193,6 +205,8 @@ class Dense(Layer):
         initialiser: str | Initialiser | None = None,
         bias: bool | None = None,
         *,
+        dropout: float = 0.0,
+        noise: float = 0.0,
         normalisation: Literal["batch", "layer"] | None = None,
         residual: bool = False,
         l1: float = 0.0,
@@ -215,6 +229,8 @@ class Dense(Layer):
             "activation": f,
             "initialiser": start,
             "bias": normalisation is None if bias is None else bool(bias),
+            "dropout": _checked_number(dropout, "dropout", below=1.0),
+            "noise": _checked_number(noise, "noise"),
             "normalisation": normalisation,
             "residual": bool(residual),
             "l1": _checked_number(l1, "l1"),
@@ -271,17 +287,18 @@ class Dense(Layer):
         """What W is multiplied by: 1/√n_in in the NTK parametrisation, else 1."""
         return 1.0 / math.sqrt(n_in) if self.parametrisation == "ntk" else 1.0
 
-    def graph(self, A: Node, own: Mapping[str, Node], training: bool) -> Built:
-        """The nodes for inputs A (N, n_in) and this layer's own parameters, in the one or the other form."""
-        Z: Node = self.linear(A, own["W"], own.get("b"))
+    def graph(self, A: Node, own: Mapping[str, Node], place: Place) -> Built:
+        """The nodes for inputs A (N, n_in) and this layer's own parameters, in the form of that place."""
+        Z: Node = self.linear(noisy(A, self.noise, place), own["W"], own.get("b"))
         stores: dict[str, Node] = {}
         if self.normalisation:
-            Z, stores = NORMALISATIONS[self.normalisation].graph(Z, own, training)
+            Z, stores = NORMALISATIONS[self.normalisation].graph(Z, own, place.training)
         f = ACTIVATIONS[self.activation.name]
         activation = Z if f.name == "identity" else f(Z, **self.activation.options)
+        activation = dropped(activation, self.dropout, place)
         if self.residual:
             activation = activation + A
-        return Built(Z, activation, stores, penalty(own["W"], self.l1, self.l2) if training else None)
+        return Built(Z, activation, stores, penalty(own["W"], self.l1, self.l2) if place.training else None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, from which ``Dense(**data)`` makes an equal layer; options that are not used are left out."""
@@ -315,9 +332,13 @@ def _default_start(f: Activation, parametrisation: str) -> Initialiser:
     return Initialiser("normal", scale=1.0) if parametrisation == "ntk" else Initialiser(default_rule(f.name))
 
 
-def _checked_number(value: object, name: str, above: float | None = None) -> float:
+def _checked_number(value: object, name: str, above: float | None = None, below: float = math.inf) -> float:
     number = as_number(value)
-    if not math.isfinite(number) or number < 0 or number == above:
+    if not 0 <= number < below or number == above:
         low = ">= 0" if above is None else f"> {above:g}"
-        raise NetworkError(f"{name} of Dense must be a finite number {low}; got {value!r}.")
+        raise NetworkError(f"{name} of Dense must be a finite number {low}{_under(below)}; got {value!r}.")
     return number
+
+
+def _under(below: float) -> str:
+    return f" and < {below:g}" if math.isfinite(below) else ""

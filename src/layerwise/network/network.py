@@ -20,6 +20,7 @@ from layerwise.network.fold import folded_layers
 from layerwise.network.initialise import RULES
 from layerwise.network.layers import Dense, DenseOptions, Input, Layer, numbered
 from layerwise.network.spec import Activation, Loss, as_named
+from layerwise.network.start import start_on_rows
 from layerwise.types import Array
 
 
@@ -38,8 +39,9 @@ class Network:
         By default what fits the output: cross-entropy for softmax, binary cross-entropy for
         sigmoid, Poisson for exp, squared error for all others.
     **options
-        With widths only, those of `Dense`: ``normalisation`` and ``max_norm`` for the hidden layers, ``residual`` for
-        the hidden layers that have as many units as inputs, ``l1``, ``l2`` and ``parametrisation`` for all layers.
+        With widths only, those of `Dense`: ``dropout``, ``noise``, ``normalisation`` and ``max_norm`` for the hidden
+        layers, ``residual`` for the hidden layers that have as many units as inputs, ``l1``, ``l2`` and
+        ``parametrisation`` for all layers.
 
     Attributes
     ----------
@@ -169,7 +171,7 @@ class Network:
         shapes = self.parameter_shapes
         return sum(int(np.prod(shapes[name])) for name in self.trained)
 
-    def initialise(self, seed: int = 0, dtype: str = "float64") -> dict[str, Array]:
+    def initialise(self, seed: int = 0, dtype: str = "float64", *, X: Any = None) -> dict[str, Array]:
         """Starting weights.
 
         Parameters
@@ -178,12 +180,16 @@ class Network:
             0 .. 2⁶⁴ - 1. The same seed gives the same weights on every machine ("orthogonal": to rounding,
             since LAPACK's QR is in between).
         dtype : {"float64", "float32"}
+        X : (N, n_0) array_like, optional
+            Rows to which the start is fitted, layer by layer; some hundred are enough. Each column of a W is divided by
+            the standard deviation of its products over these rows, so that these have variance 1, and b is minus a
+            random mixture of the products at five of them, so that every Z is 0 somewhere among the data.
 
         Returns
         -------
         dict of str to array
             W1, b1, … with the shapes of `parameter_shapes`; every b is 0. Normalisation starts with scale 1, shift 0,
-            running mean 0 and variance 1.
+            running mean 0 and variance 1; factors of `Scale` start at 1, tables of `Embedding` N(0, 1).
 
         Warns
         -----
@@ -192,6 +198,11 @@ class Network:
         """
         dtype = precision_name(dtype)
         self._warn_of_symmetry()
+        if X is not None:
+            rows = check_inputs(self, X).astype(np.float64)
+            if not len(rows):
+                raise DataError("X has no rows; the start is fitted to at least one.")
+            return {name: array.astype(dtype) for name, array in start_on_rows(self, seed, rows).items()}
         return {
             numbered(name, number): array.astype(dtype)
             for number, n_in, layer in self._numbered()
@@ -220,8 +231,8 @@ class Network:
         weighted : bool
             With sample weights (N,) of mean 1: C = (1/N) Σ w L.
         training : bool
-            The form that a training step computes: batch normalisation by the statistics of the rows at hand, and the
-            penalties ``l1`` and ``l2`` in the cost. By default the form that predicts.
+            The form that a training step computes: batch normalisation by the statistics of the rows at hand, dropout
+            and noise, and the penalties ``l1`` and ``l2`` in the cost. By default the form that predicts.
 
         Returns
         -------
@@ -245,7 +256,7 @@ class Network:
         """The graph of the cost and what runs it with all gradients, kept for the next call."""
         key = ("backward", labels, weighted, training, dtype, checked_engine(engine))
         if key not in self._ready:
-            graph = self.graph(labels=labels, weighted=weighted, training=training)
+            graph = cost_graph(self, labels=labels, weighted=weighted, training=training, random=False)
             outputs: list[Node] = [graph.cost, *gradient(graph.cost, [graph.parameters[k] for k in graph.trained])]
             self._ready.setdefault(key, (graph, runner(outputs, dtype, engine)))
         return self._ready[key]
@@ -281,8 +292,8 @@ class Network:
     def folded(self, params: Mapping[str, Any]) -> tuple[Network, dict[str, Array]]:
         """A network that predicts the same with fewer operations, and its parameters.
 
-        Batch normalisation, `Scale` and the factor of the NTK parametrisation become part of W and b; what only training
-        needs is left out. Layer normalisation, residual layers and `Embedding` stay.
+        Batch normalisation, `Scale` and the factor of the NTK parametrisation become part of W and b; what only
+        training needs is left out. Layer normalisation, residual layers and `Embedding` stay.
 
         Parameters
         ----------
@@ -329,8 +340,8 @@ class Network:
         sample_weight : (N,) array_like, optional
             >= 0. C = Σ w L / Σ w, in which rows of weight 0 are absent; without weights C = (1/N) Σ L.
         training : bool
-            Batch normalisation by the statistics of these rows, and the penalties ``l1`` and ``l2`` added: what a
-            training step minimises. By default C of the predictions.
+            Batch normalisation by the statistics of these rows, and the penalties ``l1`` and ``l2`` added; without
+            dropout and noise, which are random. By default C of the predictions.
         engine : {"native", "numpy"}
             What computes; NumPy is the definition. They agree to rounding.
 
