@@ -17,6 +17,7 @@ from layerwise.errors import DataError, DivergenceWarning, TrainingInterrupted
 from layerwise.fit.history import Epoch, Fit, History
 from layerwise.network.build import step_graph
 from layerwise.network.data import (
+    check_batch,
     check_finite,
     check_inputs,
     check_parameters,
@@ -120,6 +121,7 @@ def train(
             f"{type(optimizer).__name__} takes all {len(tables[0])} samples at once; got batch_size={batch_size}. "
             "Give batch_size=None, or for minibatches another rule such as layerwise.Adam()."
         )
+    check_batch(net, rows)
     if rows == len(tables[0]):
         tables = tuple(in_order(table, dtype) for table in tables)  # once, not in every epoch
     loop = _Loop(net, optimizer, Data(tables, rows, seed), start, dtype, engine)

@@ -11,6 +11,7 @@ from layerwise.arrays import numeric_array
 from layerwise.engine.finite import known_finite
 from layerwise.errors import DataError, ShapeError, nearest, shape_text
 from layerwise.network.inputs import Embedding
+from layerwise.network.layers import Dense
 from layerwise.ops.losses import LOSSES
 from layerwise.types import Array
 
@@ -141,6 +142,18 @@ def _check_allowed(Y: Array, allowed: str, loss: str) -> None:
     if bad.any():
         at = int(np.flatnonzero(bad)[0])
         raise DataError(f"For loss {loss!r} {wanted}; row {at} is {Y[at].tolist()} ({int(bad.sum())} rows in all).")
+
+
+def check_batch(net: Network, rows: int) -> None:
+    """Raise a DataError where steps of so many rows cannot train the network."""
+    if rows > 1:
+        return
+    for number, layer in enumerate(net.layers, start=1):
+        if isinstance(layer, Dense) and layer.normalisation == "batch":
+            raise DataError(
+                f"Layer {number} has batch normalisation, which makes a batch of one row 0 whatever the inputs, so "
+                "nothing before it can learn. Give a larger batch_size and at least two rows, or normalisation='layer'."
+            )
 
 
 def check_weights(sample_weight: Any, n_samples: int) -> Array:
