@@ -38,6 +38,7 @@ from layerwise.network.decays import (
     Warmup,
 )
 from layerwise.network.groups import Group
+from layerwise.network.inputs import Embedding, Scale
 from layerwise.network.layers import Dense, Input
 from layerwise.network.network import Network
 from layerwise.network.plateau import ReduceOnPlateau
@@ -129,6 +130,7 @@ __all__ = [
     "DataError",
     "Dense",
     "DivergenceWarning",
+    "Embedding",
     "Epoch",
     "ExponentialDecay",
     "Fit",
@@ -157,6 +159,7 @@ __all__ = [
     "RMSprop",
     "ReduceOnPlateau",
     "Rprop",
+    "Scale",
     "Schedule",
     "ShapeError",
     "StepDecay",

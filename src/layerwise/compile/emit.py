@@ -278,6 +278,8 @@ def _copies(places: Places, item: Item, node: Node) -> Iterator[tuple[int, int, 
             axis: int = attributes["axis"] - first
             yield start * out[axis], 0, list(zip(shape, out, own, strict=True))
             start += shape[axis]
+        elif name == "to_integer":
+            yield 0, 0, list(zip(out_shape, out, own, strict=True))
         else:
             yield _part(name, attributes["parts"][first:], (out_shape, out), (shape, own))
 

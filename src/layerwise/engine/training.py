@@ -58,6 +58,11 @@ class Step:
     address: Node | None = None
 
 
+def address_of(seed: int, step: int) -> Array:
+    """Where the random numbers of a step are: (seed, step), the 64 bits of each as an integer."""
+    return np.array([seed, step], np.uint64).view(np.int64)
+
+
 @dataclass(frozen=True)
 class Data:
     """The tables of a step, with how they are cut into batches.
@@ -88,8 +93,8 @@ class Data:
         return -(-self.n_rows // self.batch_size)
 
     def address(self, step: int) -> Array:
-        """Where the random numbers of the step with this number are: (seed, step), the bits of each as an integer."""
-        return np.array([self.seed, step], np.uint64).view(np.int64)
+        """Where the random numbers of the step with this number are."""
+        return address_of(self.seed, step)
 
     def batches(self, epoch: int) -> Iterator[Array | slice]:
         """The rows of each batch."""

@@ -82,8 +82,9 @@ class Task:
 
     def step_graph(self) -> StepGraph:
         """The graph of a training step."""
-        graph = self.net.graph(labels=self.data.tables[1].ndim == 1, weighted=self.weighted)
-        return step_graph(graph, self.rule, self.groups, self.clip)
+        labels = self.data.tables[1].ndim == 1
+        learns = self.net.graph(labels=labels, weighted=self.weighted, training=True)
+        return step_graph(learns, self.rule, self.groups, self.clip, self.net.graph(labels=labels))
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,7 @@ from layerwise.fit.validation import Validation, chosen_metrics, classes_of, giv
 from layerwise.fit.weights import class_weights
 from layerwise.network.checks import checked_count, checked_number
 from layerwise.network.data import (
+    check_batch,
     check_finite,
     check_inputs,
     check_parameters,
@@ -178,7 +179,7 @@ def train(
         raise DataError(f"optimizer must be an update rule such as layerwise.SGD(0.1); got {optimizer!r}.")
     start, dtype = _start(net, params, seed, dtype)
     tables, judge = _tables(net, X, Y, sample_weight, class_weight, validation, seed, dtype)
-    data = _batches(tables, batch_size, optimizer, seed, dtype)
+    data = _batches(net, tables, batch_size, optimizer, seed, dtype)
     judged = None if judge is None else Validation(judge[0], judge[1], chosen_metrics(net, metric), net)
     for name, value in (("metric", metric), ("patience", patience)):
         if judged is None and value is not None:
@@ -262,7 +263,7 @@ def _listeners(given: Any) -> tuple[OnEpoch, ...]:
     return listed
 
 
-def _batches(tables: tuple[Array, ...], batch_size: Any, rule: UpdateRule, seed: int, dtype: str) -> Data:
+def _batches(net: Network, tables: tuple[Array, ...], batch_size: Any, rule: UpdateRule, seed: int, dtype: str) -> Data:
     n = len(tables[0])
     rows = n if batch_size is None else min(checked_count(batch_size, "batch_size"), n)
     if rule.full_batch and rows < n:
@@ -270,6 +271,7 @@ def _batches(tables: tuple[Array, ...], batch_size: Any, rule: UpdateRule, seed:
             f"{type(rule).__name__} takes all {n} samples at once; got batch_size={batch_size}. "
             "Give batch_size=None, or for minibatches another rule such as layerwise.Adam()."
         )
+    check_batch(net, rows)
     if rows == n:
         tables = tuple(in_order(table, dtype) for table in tables)  # once, not in every epoch
     return Data(tables, rows, seed)
