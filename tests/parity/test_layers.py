@@ -170,7 +170,68 @@ def test_a_hundred_steps(options, rule, optimizer):
     np.testing.assert_allclose(fit.history.cost, costs, rtol=1e-9)
     for name, w in peer.named().items():
         # Rounding is amplified where an element's gradient is near 0 beside Adam's division by its size.
-        np.testing.assert_allclose(fit.params[name], w, rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(fit.params[name], w, rtol=1e-9, atol=1e-9)
     with torch.no_grad():
         expected = torch.softmax(peer.eval()(torch.tensor(X)), 1).numpy()
-    np.testing.assert_allclose(net.forward(fit.params, X), expected, rtol=1e-7)
+    np.testing.assert_allclose(net.forward(fit.params, X), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("engine", ["native", "numpy"])
+def test_embedding_and_scale(engine):
+    """The other columns, then the vectors; 100 steps, in which some codes are absent from a batch."""
+    X, labels = data()
+    rng = np.random.default_rng(2)
+    X[:, 1], X[:, 4] = rng.integers(0, 6, N), rng.integers(0, 9, N)
+    net = lw.Network([lw.Input(5), lw.Embedding({4: 9, 1: 6}, width=3), lw.Scale(), lw.Dense(3, "softmax")])
+    params = net.initialise(3)
+    tables = {j: torch.nn.Embedding.from_pretrained(torch.tensor(params[f"E1_{j}"]), freeze=False) for j in (1, 4)}
+    s, W, b = (torch.tensor(params[k], requires_grad=True) for k in ("s2", "W3", "b3"))
+
+    def outputs(X):
+        vectors = [table(torch.tensor(X[:, j].astype(int))) for j, table in tables.items()]
+        return torch.cat([torch.tensor(X[:, [0, 2, 3]]), *vectors], dim=1) * s @ W + b
+
+    optimizer = torch.optim.Adam([*(t.weight for t in tables.values()), s, W, b], lr=0.02)
+    for epoch in range(1, 26):
+        order = permutation(5, Stream.SHUFFLE, epoch, N)
+        for rows in (order[i : i + BATCH] for i in range(0, N, BATCH)):
+            optimizer.zero_grad()
+            F.cross_entropy(outputs(X[rows]), torch.tensor(labels[rows])).backward()
+            optimizer.step()
+    fit = lw.train(
+        net, X, labels, params=params, optimizer=lw.Adam(0.02), batch_size=BATCH, epochs=25, seed=5, engine=engine
+    )
+    expected = {"E1_1": tables[1].weight, "E1_4": tables[4].weight, "s2": s, "W3": W, "b3": b}
+    for name, w in expected.items():
+        np.testing.assert_allclose(fit.params[name], w.detach().numpy(), rtol=1e-9, atol=1e-11)
+    with torch.no_grad():
+        np.testing.assert_allclose(lw.Model(net, fit.params).outputs(X), torch.softmax(outputs(X), 1), rtol=1e-9)
+
+
+def test_max_norm_is_renorm():
+    net, (X, labels) = lw.Network([5, 8, 3], output="softmax", max_norm=0.8), data()
+    params = net.initialise(1)
+    W = {k: torch.tensor(v, requires_grad=True) for k, v in params.items()}
+    optimizer = torch.optim.SGD(W.values(), lr=0.5)
+    for _ in range(100):
+        optimizer.zero_grad()
+        A = torch.relu(torch.tensor(X) @ W["W1"] + W["b1"])
+        F.cross_entropy(A @ W["W2"] + W["b2"], torch.tensor(labels)).backward()
+        optimizer.step()
+        with torch.no_grad():
+            W["W1"].copy_(torch.renorm(W["W1"], 2, 1, 0.8))
+    fit = lw.train(net, X, labels, params=params, optimizer=lw.SGD(0.5), batch_size=None, epochs=100)
+    for name, w in W.items():
+        # renorm divides by the norm plus 1e-7, so its columns are 1e-7 shorter.
+        np.testing.assert_allclose(fit.params[name], w.detach().numpy(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.05, 0.4])
+def test_label_smoothing_of_distributions(smoothing):
+    X, _ = data()
+    T = np.random.default_rng(1).dirichlet(np.ones(3), size=N)
+    net = lw.Network([5, 3], output="softmax", loss=lw.Loss("cross_entropy", label_smoothing=smoothing))
+    params = net.initialise(0)
+    Z = torch.tensor(X @ params["W1"] + params["b1"])
+    expected = F.cross_entropy(Z, torch.tensor(T), label_smoothing=smoothing).item()
+    assert net.cost_and_gradients(params, X, T)[0] == pytest.approx(expected, rel=1e-13)
