@@ -9,7 +9,7 @@ from random_networks import random_layered_case
 import layerwise as lw
 from layerwise.engine.native_training import NativeTraining
 from layerwise.engine.programs import native
-from layerwise.engine.training import Data, NumpyTraining
+from layerwise.engine.training import Data, NumpyTraining, Run
 from layerwise.network.build import step_graph
 
 # A bias in front of batch normalisation has gradient 0. By its usual ε of 1e-8 Adam would make steps of the rounding.
@@ -72,10 +72,10 @@ def test_the_same_bits_on_any_number_of_threads(options, dtype):
 @pytest.mark.parametrize("isa", native.isas())
 def test_wide_layers_under_every_instruction_set(options, isa):
     net, X, Y = problem(options)
-    graph = step_graph(net.graph(labels=True, training=True), rule := lw.Momentum(0.05))
-    step, data, start = graph.step(rule), Data((X, Y), 128, 1), graph.start(rule, net.initialise(0), "float64")
+    graph = step_graph(net.graph(labels=True, training=True), lw.Momentum(0.05))
+    step, data, start = graph.step(), Data((X, Y), 128, 1), graph.start(net.initialise(0), "float64")
     runs = [NumpyTraining(step, data, start, "float64"), NativeTraining(step, data, start, "float64", isa)]
-    costs = [run.run(1, 2).costs for run in runs]
+    costs = [run.run(Run(1, 2)).costs for run in runs]
     np.testing.assert_allclose(costs[1], costs[0], rtol=1e-10)
     expected, found = (run.values() for run in runs)
     for node, W in expected.items():
