@@ -15,7 +15,7 @@ from layerwise.graph.node import Node, input, parameter
 from layerwise.graph.shapes import resolve
 from layerwise.network.groups import Clip, Group, grouped
 from layerwise.network.layers import numbered
-from layerwise.network.regularise import Place, limited
+from layerwise.network.regularise import LayerNumbers, Number, Place, limited
 from layerwise.network.scheduled import RuleRun
 from layerwise.network.updates import UpdateRule
 from layerwise.ops.layout import one_hot
@@ -50,7 +50,7 @@ class ForwardGraph:
         Parameter → the most that a column may measure after a step.
     address : Node, (2,) integer, or None
         In the training form with dropout or noise, where the random numbers of a step come from: its seed and number.
-    fed : dict of Node to float
+    fed : dict of Node to Number
         With them, what else is fed at each step: rates and the like.
     """
 
@@ -63,7 +63,7 @@ class ForwardGraph:
     penalties: tuple[Node, ...]
     max_norms: dict[str, float]
     address: Node | None
-    fed: dict[Node, float]
+    fed: dict[Node, Number]
 
     @property
     def output(self) -> Node:
@@ -74,7 +74,8 @@ class ForwardGraph:
         """Parameters and inputs as feeds for whatever the forward pass computes; seed and step of what is random."""
         feeds = {self.inputs: X, **{node: params[name] for name, node in self.parameters.items()}}
         if self.address is not None:
-            feeds |= {self.address: address_of(seed, step), **self.fed}
+            feeds |= {self.address: address_of(seed, step)}
+            feeds |= {node: number.of(number.start) for node, number in self.fed.items()}
         return feeds
 
 
@@ -113,7 +114,7 @@ def forward_graph(net: Network, *, training: bool = False, random: bool = True) 
     In its training form it has the statistics of the batch, and what is random where that is not left out.
     """
     address = input("address", (2,), "integer") if training and random else None
-    fed: dict[Node, float] = {}
+    fed: dict[Node, Number] = {}
     X = input("X", ("N", net.widths[0]))
     parameters = {name: parameter(name, shape) for name, shape in net.parameter_shapes.items()}
     Z: list[Node] = []
@@ -166,9 +167,12 @@ def cost_graph(net: Network, *, labels: bool, weighted: bool, training: bool = F
 
 @dataclass(frozen=True)
 class Fed:
-    """An update rule with the nodes of the numbers that it is fed at each step, and the parameters that it changes."""
+    """An update rule with the nodes of the numbers that it is fed at each step, and the parameters that it changes.
 
-    rule: UpdateRule
+    Or, without parameters, the numbers that layers are fed.
+    """
+
+    rule: UpdateRule | LayerNumbers
     scalars: dict[str, Node]
     parameters: tuple[str, ...]
 
@@ -203,7 +207,7 @@ class StepGraph:
     def start(self, weights: Mapping[str, Array], dtype: str) -> dict[Node, Array]:
         """What steps change, before the first one: the weights, and the slots that do not start at 0."""
         values = {node: weights[name] for name, node in self.graph.parameters.items()}
-        rules = {name: fed.rule for fed in self.fed for name in fed.parameters}
+        rules = {n: fed.rule for fed in self.fed for n in fed.parameters if isinstance(fed.rule, UpdateRule)}
         for (name, slot), node in self.slots.items():
             if number := rules[name].start(slot):
                 values[node] = np.broadcast_to(np.asarray(number, dtype), resolve(node.shape, {}))
@@ -228,10 +232,7 @@ class StepGraph:
 
         def scalars(numbers: Any) -> dict[Node, Any]:
             pairs = zip(self.fed, sources, strict=True)
-            numbers_of = {
-                fed.scalars[name]: value for fed, run in pairs for name, value in run.scalars(numbers).items()
-            }
-            return {**graph.fed, **numbers_of}
+            return {fed.scalars[name]: value for fed, run in pairs for name, value in run.scalars(numbers).items()}
 
         return Step(
             self.cost,
@@ -239,7 +240,7 @@ class StepGraph:
             stores,
             weights,
             tables,
-            (*inputs, *graph.fed),
+            inputs,
             scalars,
             graph.address,
         )
@@ -287,6 +288,9 @@ def step_graph(
             parameters[name], *after = own_rule.step(weights[name], by_name[name], *own.values(), **scalars)
             for (slot, node), new in zip(own.items(), after, strict=True):
                 slots[name, slot], new_slots[name, slot] = node, new
+    if graph.fed:
+        nodes = {node.name: node for node in graph.fed}
+        fed.append(Fed(LayerNumbers({node.name: number for node, number in graph.fed.items()}), nodes, ()))
     for name, norm in graph.max_norms.items():
         parameters[name] = limited(parameters[name], norm)
     return StepGraph(graph, predicts or graph, tuple(fed), slots, graph.cost, parameters, new_slots)

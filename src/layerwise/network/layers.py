@@ -9,12 +9,13 @@ from typing import Any, ClassVar, Literal, TypedDict
 
 import numpy as np
 
-from layerwise.arrays import as_number
 from layerwise.errors import NetworkError, unknown_name
 from layerwise.graph.node import Node
+from layerwise.network.checks import checked_number
 from layerwise.network.initialise import RULES, default_rule
 from layerwise.network.normalisation import NORMALISATIONS
 from layerwise.network.regularise import Place, dropped, noisy, penalty
+from layerwise.network.schedules import Rate, Schedule
 from layerwise.network.spec import Activation, Initialiser, as_named
 from layerwise.ops.activations import ACTIVATIONS
 from layerwise.ops.linear import affine, matmul
@@ -115,8 +116,8 @@ class Layer:
 class DenseOptions(TypedDict, total=False):
     """The options of `Dense`, for all layers of a network at once."""
 
-    dropout: float
-    noise: float
+    dropout: Rate
+    noise: Rate
     normalisation: Literal["batch", "layer"] | None
     residual: bool
     l1: float
@@ -150,11 +151,11 @@ class Dense(Layer):
         else Glorot. b starts at 0.
     bias : bool, optional
         Whether there is a b; by default where nothing is normalised, since β does its work there.
-    dropout : float, 0 <= p < 1
+    dropout : float, 0 <= p < 1, or Schedule
         In training each activation is 0 with probability p and divided by 1 - p otherwise, so that its expectation
         stays; p is rounded to a multiple of 2^-16. Which are 0 depends on the seed of the fit, the step, the layer and
         the place in the batch. Not in the last layer.
-    noise : float >= 0
+    noise : float >= 0, or Schedule
         In training, the standard deviation of normal noise in each input, drawn anew at each step.
     normalisation : {None, "batch", "layer"}
         With ε = 1e-5 added to variances. "batch" computes in training with the mean and variance of the batch at hand,
@@ -189,8 +190,8 @@ class Dense(Layer):
     activation: Activation
     initialiser: Initialiser
     bias: bool
-    dropout: float
-    noise: float
+    dropout: Rate
+    noise: Rate
     normalisation: str | None
     residual: bool
     l1: float
@@ -205,8 +206,8 @@ class Dense(Layer):
         initialiser: str | Initialiser | None = None,
         bias: bool | None = None,
         *,
-        dropout: float = 0.0,
-        noise: float = 0.0,
+        dropout: Rate = 0.0,
+        noise: Rate = 0.0,
         normalisation: Literal["batch", "layer"] | None = None,
         residual: bool = False,
         l1: float = 0.0,
@@ -229,8 +230,8 @@ class Dense(Layer):
             "activation": f,
             "initialiser": start,
             "bias": normalisation is None if bias is None else bool(bias),
-            "dropout": _checked_number(dropout, "dropout", below=1.0),
-            "noise": _checked_number(noise, "noise"),
+            "dropout": _checked_rate(dropout, "dropout", below=1.0),
+            "noise": _checked_rate(noise, "noise"),
             "normalisation": normalisation,
             "residual": bool(residual),
             "l1": _checked_number(l1, "l1"),
@@ -307,7 +308,7 @@ class Dense(Layer):
             "activation": self.activation.to_dict(),
             "initialiser": self.initialiser.to_dict(),
             "bias": self.bias,
-            **self._options(),
+            **{k: v.to_dict() if isinstance(v, Schedule) else v for k, v in self._options().items()},
         }
 
     def _options(self) -> dict[str, Any]:
@@ -333,12 +334,13 @@ def _default_start(f: Activation, parametrisation: str) -> Initialiser:
 
 
 def _checked_number(value: object, name: str, above: float | None = None, below: float = math.inf) -> float:
-    number = as_number(value)
-    if not 0 <= number < below or number == above:
-        low = ">= 0" if above is None else f"> {above:g}"
-        raise NetworkError(f"{name} of Dense must be a finite number {low}{_under(below)}; got {value!r}.")
-    return number
+    return checked_number(f"{name} of Dense", value, above, below, error=NetworkError)
 
 
-def _under(below: float) -> str:
-    return f" and < {below:g}" if math.isfinite(below) else ""
+def _checked_rate(value: Any, name: str, below: float = math.inf) -> Rate:
+    """A number, or a schedule: itself or as `Schedule.to_dict` describes it."""
+    if isinstance(value, Schedule):
+        return value
+    if isinstance(value, Mapping):
+        return Schedule.from_dict(value)  # pyright: ignore[reportUnknownArgumentType]
+    return _checked_number(value, name, below=below)
