@@ -17,6 +17,7 @@ from layerwise.errors import (
     TrainingInterrupted,
     UnknownName,
 )
+from layerwise.explain.draw import Drawing, draw
 from layerwise.fit.history import Epoch, Fit, History
 from layerwise.fit.minibatch import train
 from layerwise.fit.program import training_program
@@ -123,6 +124,7 @@ __all__ = [
     "DataError",
     "Dense",
     "DivergenceWarning",
+    "Drawing",
     "Epoch",
     "ExponentialDecay",
     "Fit",
@@ -170,6 +172,7 @@ __all__ = [
     "cos",
     "cross_entropy",
     "divide",
+    "draw",
     "elu",
     "equal",
     "erf",
