@@ -2,11 +2,16 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "permutation.h"
 #include "philox.h"
+#include "uniform.h"
 
 namespace nb = nanobind;
 
@@ -31,6 +36,27 @@ void permute(std::uint64_t seed, std::uint64_t stream, std::uint64_t index, Orde
     permutation({seed, stream, index}, n, out.data(), workspace.data());
 }
 
+template <class T>
+using Rows = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+template <class T>
+void uniform_rows(std::uint64_t seed, std::uint64_t step, std::size_t stream, int bits, std::uint64_t first, Rows<T> out,
+                  const std::optional<std::string>& isa) {
+    if (stream > most_uniform_stream) throw nb::value_error("stream must be below 2**16.");
+    if (bits != 16 && bits != 24) throw nb::value_error("bits must be 16 or 24.");
+    const UniformKernels<T>& kernels = uniform_kernels<T>(isa_or_best(isa));
+    nb::gil_scoped_release released;
+    kernels.fill({seed, step, static_cast<std::uint32_t>(stream), bits}, first, out.shape(0), out.shape(1), out.data(),
+                 out.shape(1));
+}
+
+template <class T>
+void bind_uniform(nb::module_& m) {
+    using namespace nb::literals;
+    m.def("uniform_rows", &uniform_rows<T>, "seed"_a, "step"_a, "stream"_a, "bits"_a, "first"_a, "out"_a.noconvert(),
+          "isa"_a = nb::none(), "Rows first, first + 1, … of layerwise.randomness.uniform_matrix into out (rows, columns).");
+}
+
 }  // namespace
 
 void bind_random(nb::module_& m) {
@@ -46,6 +72,8 @@ void bind_random(nb::module_& m) {
     m.def("permutation", &permute, "seed"_a, "stream"_a, "index"_a, "out"_a.noconvert(), "workspace"_a.noconvert(),
           "layerwise.randomness.permutation into out (n,) int64; workspace uint64, permutation_workspace(n) or more.");
     m.def("permutation_workspace", &permutation_workspace, "n"_a, "Elements of the workspace for n positions.");
+    bind_uniform<float>(m);
+    bind_uniform<double>(m);
 }
 
 }  // namespace lw

@@ -1,6 +1,7 @@
 // The class Trainer of layerwise._native, once for each precision.
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
 #include <limits>
 #include <string>
 
@@ -16,6 +17,8 @@ namespace {
 
 using Table = nb::ndarray<const double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Ranges = nb::ndarray<const std::int64_t, nb::shape<-1, 2>, nb::c_contig, nb::device::cpu>;
+using Address = nb::ndarray<std::int64_t, nb::shape<2>, nb::c_contig, nb::device::cpu>;
+using Bytes = nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Record = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 const char* name_of(TrainStatus status) {
@@ -32,6 +35,10 @@ const char* name_of(TrainStatus status) {
             return "infinite weights";
         case TrainStatus::runaway:
             return "runaway";
+        case TrainStatus::out_of_steps:
+            return "out of steps";
+        case TrainStatus::out_of_time:
+            return "out of time";
     }
     return "";
 }
@@ -42,15 +49,19 @@ class BoundTrainer {
 public:
     BoundTrainer(nb::object full, nb::object last, nb::object state, nb::object bound, nb::object last_bound,
                  nb::object sources, std::size_t rows, std::size_t batch, const Ranges& parameters, std::size_t cost,
-                 bool shuffled, std::uint64_t seed, std::uint64_t stream)
+                 bool shuffled, std::uint64_t seed, std::uint64_t stream, nb::object address)
         : kept_(kept_objects(full, last, state, bound, last_bound)),
           program_(nb::cast<Program<T>*>(full)),
           sources_(program_->sources(), sources, rows),
-          trainer_(settings(rows, batch, parameters, cost, shuffled, seed, stream)) {}
+          trainer_(settings(rows, batch, parameters, cost, shuffled, seed, stream, address)) {}
 
     std::string run(std::uint64_t first_epoch, std::size_t epochs, const Table& scalars, const Record& costs,
-                    const Record& seconds, double limit, bool keep_best, int threads) try {
-        const std::size_t steps = epochs * ((rows_ + batch_ - 1) / batch_);
+                    const Record& seconds, double limit, bool keep_best, bool best_by_cost, std::size_t first_step,
+                    double epoch_cost, std::uint64_t steps_limit, double seconds_limit, int threads) try {
+        const std::size_t epoch_steps = (rows_ + batch_ - 1) / batch_;
+        if (first_step >= epoch_steps) refuse("first_step must be below the ", epoch_steps, " steps of an epoch");
+        const std::uint64_t done = trainer_.progress().steps, left = steps_limit > done ? steps_limit - done : 0;
+        const std::size_t steps = std::min<std::uint64_t>(epochs == 0 ? 0 : epochs * epoch_steps - first_step, left);
         if (scalars.shape(1) != program_->scalars() || (scalars.shape(0) != 1 && scalars.shape(0) < steps)) {
             refuse("scalars must have ", program_->scalars(), " columns and 1 or ", steps, " rows; got ",
                    scalars.shape(1), " and ", scalars.shape(0));
@@ -59,11 +70,16 @@ public:
         Interrupt interrupt(python_signal_raised);
         const TrainRun run{first_epoch,
                            epochs,
+                           first_step,
+                           epoch_cost,
                            scalars.data(),
                            scalars.shape(0) == 1 ? 0 : scalars.shape(1),
                            threads > 0 ? threads : usable_processors(),
                            limit,
+                           steps_limit,
+                           seconds_limit,
                            keep_best,
+                           best_by_cost,
                            costs.data(),
                            seconds.data(),
                            &interrupt};
@@ -88,6 +104,11 @@ public:
         if (status == TrainStatus::interrupted) nb::raise_python_error();
     } catch (const BadIndexError& error) {
         raise_bad_index(error);
+    }
+
+    void copy_best(const Bytes& state) {
+        if (state.size() != program_->state_bytes()) refuse("the array must have the size of the state");
+        trainer_.copy_best_to(reinterpret_cast<char*>(state.data()));
     }
 
     Trainer<T>& trainer() { return trainer_; }
@@ -126,7 +147,7 @@ private:
     }
 
     TrainSettings<T> settings(std::size_t rows, std::size_t batch, const Ranges& parameters, std::size_t cost,
-                              bool shuffled, std::uint64_t seed, std::uint64_t stream) {
+                              bool shuffled, std::uint64_t seed, std::uint64_t stream, const nb::object& address) {
         if (batch == 0 || rows == 0) refuse("rows and batch must be at least 1");
         rows_ = rows;
         batch_ = batch;
@@ -145,7 +166,31 @@ private:
         s.shuffled = shuffled;
         s.seed = seed;
         s.stream = stream;
+        if (!address.is_none()) s.counter = counter(address, s);
         return s;
+    }
+
+    // The second number of an address that the programs read and nobody else writes.
+    std::int64_t* counter(const nb::object& object, const TrainSettings<T>& s) {
+        Address address;
+        if (!nb::try_cast(object, address, false)) refuse("address must be a writable C-contiguous array of 2 int64");
+        for (const TrainProgram<T>* p : {&s.full, &s.last}) {
+            if (p->program != nullptr && !reads(*p, address.data())) {
+                refuse("address must be one of the bound arrays of each program, which reads 2 integers there");
+            }
+        }
+        kept_.append(object);
+        return address.data() + 1;
+    }
+
+    static bool reads(const TrainProgram<T>& p, const void* address) {
+        const std::vector<BoundArray>& arrays = p.program->bound();
+        for (std::size_t i = 0; i < arrays.size(); ++i) {
+            const BoundArray& array = arrays[i];
+            const bool fits = array.used && array.integer && !array.written && array.elements == 2;
+            if (fits && p.bound[i] == address) return true;
+        }
+        return false;
     }
 
     nb::list kept_;
@@ -161,21 +206,29 @@ void bind(nb::module_& m, const char* name) {
     using namespace nb::literals;
     nb::class_<Bound>(m, name)
         .def(nb::init<nb::object, nb::object, nb::object, nb::object, nb::object, nb::object, std::size_t, std::size_t,
-                      const Ranges&, std::size_t, bool, std::uint64_t, std::uint64_t>(),
+                      const Ranges&, std::size_t, bool, std::uint64_t, std::uint64_t, nb::object>(),
              "full"_a, "last"_a.none(), nb::kw_only(), "state"_a, "bound"_a, "last_bound"_a.none() = nb::none(),
              "sources"_a.none() = nb::none(), "rows"_a, "batch"_a, "parameters"_a, "cost"_a, "shuffled"_a = true,
-             "seed"_a = 0, "stream"_a = 0,
+             "seed"_a = 0, "stream"_a = 0, "address"_a.none() = nb::none(),
              "Programs of a step, for whole batches and for the remaining rows. parameters: (n, 2), the byte offset and "
-             "the number of elements of each in the state. cost: which of the bound arrays the programs write it to.")
+             "the number of elements of each in the state. cost: which of the bound arrays the programs write it to. "
+             "address: an array that both read, (2,) int64; its second number becomes that of each step, from 1.")
         .def("run", &Bound::run, "first_epoch"_a, "epochs"_a, "scalars"_a, "costs"_a.noconvert(),
              "seconds"_a.noconvert(), nb::kw_only(), "limit"_a = std::numeric_limits<double>::infinity(),
-             "keep_best"_a = false, "threads"_a = 0,
+             "keep_best"_a = false, "best_by_cost"_a = true, "first_step"_a = 0, "epoch_cost"_a = 0.0,
+             "steps_limit"_a = std::numeric_limits<std::uint64_t>::max(),
+             "seconds_limit"_a = std::numeric_limits<double>::infinity(), "threads"_a = 0,
              "Runs epochs, writes their costs and seconds, and returns why it ended: done, stopped, infinite cost, "
-             "infinite weights or runaway. Ctrl-C leaves as KeyboardInterrupt, after a whole step. scalars: one row for "
-             "each step of this call, or one for all.")
+             "infinite weights, runaway, out of steps or out of time. Ctrl-C leaves as KeyboardInterrupt, after a whole "
+             "step. scalars: one row for each step of this call, or one for all. first_step, epoch_cost: where the first "
+             "epoch goes on. steps_limit: in all calls; seconds_limit: of this one.")
         .def("stop", [](Bound& b) { b.trainer().request_stop(); }, "From any thread: end before the next step.")
         .def("load_best", [](Bound& b) { b.trainer().load_best(); },
              "Put the parameters of the lowest cost into the state; what was packed of them may stay as it is.")
+        .def("mark_best", [](Bound& b, bool copy) { b.trainer().mark_best(copy); }, "copy"_a = false,
+             "The parameters as they are now are the best; copy: and the state will not stay as it is.")
+        .def("copy_best", &Bound::copy_best, "state"_a.noconvert(),
+             "Write the best parameters to where they lie in an array like the state.")
         .def("step_back", &Bound::step_back,
              "Undo the last step of a run that was done; the number of steps stays. Ctrl-C leaves as KeyboardInterrupt.")
         .def_prop_rw("best_cost", [](Bound& b) { return b.trainer().best_cost(); },

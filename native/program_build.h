@@ -119,7 +119,8 @@ private:
     void check_aliases() const;
 };
 
-// One for each kernel, in program_products.cpp, program_map.cpp, program_rows.cpp and program_layout.cpp.
+// One for each kernel, in program_products.cpp, program_map.cpp, program_rows.cpp, program_layout.cpp,
+// program_gather.cpp and program_uniform.cpp.
 template <class T>
 using Build = void (*)(Builder<T>&);
 #define LW_KERNEL(name, Name, ...) \

@@ -59,7 +59,7 @@ struct Loaded {
     Loaded(Listing l, Isa isa)
         : listing(std::move(l)),
           kernels{products<T>(isa), row_kernels<T>(isa), maps<T>(isa), lw::gather<T>(isa),
-                  lw::gather<std::int64_t>(isa)} {}
+                  lw::gather<std::int64_t>(isa), uniform_kernels<T>(isa)} {}
 
     Listing listing;
     Kernels<T> kernels;

@@ -13,6 +13,7 @@
 #include "program.h"
 #include "program_listing.h"
 #include "rows.h"
+#include "uniform.h"
 
 namespace lw::program {
 
@@ -44,6 +45,7 @@ struct Kernels {
     const Maps<T>& maps;
     const Gather<T>& gather;
     const Gather<std::int64_t>& gather_integers;
+    const UniformKernels<T>& uniform;
 };
 
 // What one share of a stage works with. A share runs on one thread at a time.

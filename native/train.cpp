@@ -57,7 +57,7 @@ bool Trainer<T>::parameters_finite() const {
 template <class T>
 void Trainer<T>::set_steps(std::uint64_t steps) {
     progress_.steps = steps;
-    goes_on_ = false;
+    goes_on_ = undoable_ = false;
 }
 
 // The state before the next step, which is the first one of that epoch.
@@ -71,6 +71,8 @@ void Trainer<T>::take_snapshot(const char* state, std::uint64_t epoch, bool best
     std::memcpy(snapshot_.state.data(), state, state_bytes());
     snapshot_.steps = progress_.steps;
     snapshot_.epoch = epoch;
+    snapshot_.epoch_steps = progress_.epoch_steps;
+    snapshot_.epoch_cost = progress_.epoch_cost;
     scalars_.clear();
 }
 
@@ -92,8 +94,32 @@ void Trainer<T>::copy_best(const char* state) {
 }
 
 template <class T>
+void Trainer<T>::mark_best(bool copy) {
+    best_at_ = Best::in_state;
+    if (copy) copy_best(settings_.state);
+}
+
+// The state that holds the best parameters; null: they are in the copy of their own.
+template <class T>
+const char* Trainer<T>::best_in_place() const {
+    if (best_at_ == Best::in_copy) return nullptr;
+    const bool in_snapshot = best_at_ == Best::in_snapshot && snapshot_.state.data() != nullptr;
+    return in_snapshot ? snapshot_.state.data() : settings_.state;
+}
+
+template <class T>
+void Trainer<T>::copy_best_to(char* state) const {
+    const char *const whole = best_in_place(), *from = best_.data();
+    for (const StateRange& range : settings_.parameters) {
+        const std::size_t bytes = range.count * sizeof(T);
+        std::memcpy(state + range.offset, whole != nullptr ? whole + range.offset : from, bytes);
+        from += whole != nullptr ? 0 : bytes;
+    }
+}
+
+template <class T>
 void Trainer<T>::load_best() {
-    goes_on_ = false;
+    goes_on_ = undoable_ = false;
     if (best_at_ == Best::in_snapshot && snapshot_.state.data() != nullptr) {
         std::memcpy(settings_.state, snapshot_.state.data(), state_bytes());
     }
@@ -131,6 +157,7 @@ TrainStatus Trainer<T>::step(const TrainRun& run, const TrainProgram<T>& program
     const GatherContext context{settings_.sources.data(), settings_.shuffled ? order_.data() + first_row : nullptr,
                                 static_cast<std::int64_t>(first_row), next};
     Program<T>& p = *program.program;
+    if (settings_.counter != nullptr) *settings_.counter = static_cast<std::int64_t>(progress_.steps + 1);
     const bool in_parts = renew && p.results_first();
     program::Memory before;
     if (in_parts) {
@@ -152,25 +179,44 @@ TrainStatus Trainer<T>::step(const TrainRun& run, const TrainProgram<T>& program
 }
 
 template <class T>
+bool Trainer<T>::out_of(const TrainRun& run, TrainStatus& status) const {
+    if (progress_.steps >= run.steps_limit) {
+        status = TrainStatus::out_of_steps;
+    } else if (std::isfinite(run.seconds_limit) &&
+               std::chrono::duration<double>(Clock::now() - started_).count() >= run.seconds_limit) {
+        status = TrainStatus::out_of_time;
+    } else {
+        return false;
+    }
+    if (!parameters_finite()) status = TrainStatus::infinite_weights;
+    return true;
+}
+
+template <class T>
 TrainStatus Trainer<T>::epoch(const TrainRun& run, std::uint64_t number, const Again* again) {
     const std::size_t N = settings_.rows, batch = settings_.batch;
+    // Where an earlier run has begun the epoch, or the snapshot was made in it.
+    const bool begun = number == (again != nullptr ? snapshot_.epoch : run.first_epoch);
     progress_.epoch = number;
-    progress_.epoch_steps = 0;
-    progress_.epoch_cost = 0;
+    progress_.epoch_steps = !begun ? 0 : again != nullptr ? snapshot_.epoch_steps : run.first_step;
+    progress_.epoch_cost = !begun ? 0 : again != nullptr ? snapshot_.epoch_cost : run.epoch_cost;
     if (settings_.shuffled) {
         permutation({settings_.seed, settings_.stream, number}, N, order_.data(), workspace_.data());
     }
     const bool renew = again == nullptr && progress_.steps - snapshot_.steps >= snapshot_steps;
-    for (std::size_t first = 0; first < N; first += batch) {
+    const std::size_t begin = progress_.epoch_steps * batch;
+    TrainStatus status = TrainStatus::done;
+    for (std::size_t first = begin; first < N; first += batch) {
         if (again != nullptr && progress_.steps == again->until) return TrainStatus::done;
+        if (again == nullptr && out_of(run, status)) return status;
         // Not in epochs of an earlier run, which are short: the caller has their costs already.
         if (number >= run.first_epoch) {
             if (run.interrupt != nullptr && run.interrupt->poll()) return TrainStatus::interrupted;
             if (stop_.requested()) return TrainStatus::stopped;
         }
         const bool whole = N - first >= batch, last = N - first <= batch;
-        const TrainStatus status = step(run, whole ? settings_.full : settings_.last, first, whole ? batch : N - first,
-                                        renew && first == 0);
+        status = step(run, whole ? settings_.full : settings_.last, first, whole ? batch : N - first,
+                      renew && first == begin);
         if (status != TrainStatus::done) return status;
         if ((again != nullptr ? again->checked : last) && !parameters_finite()) return TrainStatus::infinite_weights;
         ++progress_.steps;
@@ -211,8 +257,8 @@ TrainStatus Trainer<T>::replay(const TrainRun& run, TrainStatus found) {
 
 template <class T>
 TrainStatus Trainer<T>::step_back(Interrupt* interrupt) {
-    if (!goes_on_) return TrainStatus::done;
-    goes_on_ = false;
+    if (!undoable_) return TrainStatus::done;
+    goes_on_ = undoable_ = false;
     const Turns turns(settings_);
     bind(threads_);
     TrainRun run{};
@@ -236,18 +282,20 @@ void Trainer<T>::bind(int threads) {
 template <class T>
 void Trainer<T>::begin(const TrainRun& run) {
     bind(run.threads);
+    started_ = Clock::now();
     first_step_ = progress_.steps;
     progress_.epochs_done = 0;
     scalars_.reserve((snapshot_steps + epoch_length()) * settings_.full.program->scalars());
-    if (!goes_on_ || run.first_epoch != progress_.epoch + 1) {
+    if (!goes_on_ || run.first_step != 0 || run.first_epoch != progress_.epoch + 1) {
+        progress_.epoch_steps = run.first_step;
+        progress_.epoch_cost = run.epoch_cost;
         take_snapshot(settings_.state, run.first_epoch, run.keep_best);
     }
-    goes_on_ = false;
+    goes_on_ = undoable_ = false;
 }
 
 template <class T>
 TrainStatus Trainer<T>::epochs(const TrainRun& run) {
-    const auto started = Clock::now();
     for (std::size_t e = 0; e < run.epochs; ++e) {
         const TrainStatus status = epoch(run, run.first_epoch + e, nullptr);
         const bool infinite = status == TrainStatus::infinite_cost || status == TrainStatus::infinite_weights;
@@ -255,10 +303,10 @@ TrainStatus Trainer<T>::epochs(const TrainRun& run) {
         if (status != TrainStatus::done) return status;
         const double cost = progress_.epoch_cost / static_cast<double>(settings_.rows);
         run.costs[e] = cost;
-        run.seconds[e] = std::chrono::duration<double>(Clock::now() - started).count();
+        run.seconds[e] = std::chrono::duration<double>(Clock::now() - started_).count();
         progress_.epochs_done = e + 1;
         if (cost > run.cost_limit) return TrainStatus::runaway;
-        if (run.keep_best && cost < best_cost_) {
+        if (run.keep_best && run.best_by_cost && cost < best_cost_) {
             best_cost_ = cost;
             best_at_ = Best::in_state;
         }
@@ -272,7 +320,8 @@ TrainStatus Trainer<T>::run(const TrainRun& run) {
     begin(run);
     const TrainStatus status = epochs(run);
     goes_on_ = run.epochs > 0 && status == TrainStatus::done;
-    if (goes_on_) keep_scalars(run);
+    undoable_ = goes_on_ || status == TrainStatus::out_of_steps || status == TrainStatus::out_of_time;
+    if (undoable_) keep_scalars(run);
     return status;
 }
 

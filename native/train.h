@@ -25,6 +25,8 @@ enum class TrainStatus {
     infinite_cost,     // or NaN; the state is the one that the last finite cost came from
     infinite_weights,  // or NaN; the state is the one before that step
     runaway,           // an epoch's cost exceeded the limit
+    out_of_steps,      // as many as the run may come to; between steps, as in the next
+    out_of_time,
 };
 
 // Consecutive elements of the state.
@@ -49,17 +51,23 @@ struct TrainSettings {
     std::size_t rows, batch;
     bool shuffled;  // else the samples are taken in their own order
     std::uint64_t seed, stream;
+    std::int64_t* counter = nullptr;  // where programs read the number of their step, from 1; null: they do not
 };
 
 // One call of Trainer::run.
 struct TrainRun {
     std::uint64_t first_epoch;  // its number, which the order of samples depends on
     std::size_t epochs;
+    std::size_t first_step;  // of the first epoch: those before it were done by an earlier run
+    double epoch_cost;       // the sum of cost · rows over those
     const double* scalars;       // of the first step
     std::size_t scalars_stride;  // to those of the next step; 0 where all are the same
     int threads;
-    double cost_limit;      // of an epoch
-    bool keep_best;         // for load_best
+    double cost_limit;          // of an epoch
+    std::uint64_t steps_limit;  // whole steps in all calls
+    double seconds_limit;       // from the call
+    bool keep_best;             // for load_best
+    bool best_by_cost;          // an epoch that costs less than any before is the best; else mark_best says so
     double* costs;          // of each epoch: the mean over samples, each at the weights of its step
     double* seconds;        // from the call to the end of each epoch
     Interrupt* interrupt;
@@ -98,9 +106,13 @@ public:
     double best_cost() const { return best_cost_; }
     void set_best_cost(double cost) { best_cost_ = cost; }
     void load_best();
+    // Between runs: the parameters as they are now are the best. `copy`: and the state will not stay as it is.
+    void mark_best(bool copy);
+    // The best parameters, to where they lie in a copy of the state.
+    void copy_best_to(char* state) const;
 
-    // Undoes the last step of a run that was done, but keeps the number of steps; after anything else it does nothing.
-    // The samples must be those of that run. Returns done, interrupted or stopped.
+    // Undoes the last step of a run that ended as it was to end, but keeps the number of steps; after anything else it
+    // does nothing. The samples must be those of that run. Returns done, interrupted or stopped.
     TrainStatus step_back(Interrupt* interrupt);
 
 private:
@@ -115,7 +127,9 @@ private:
     };
     struct Snapshot {
         program::Memory state;
-        std::uint64_t steps = 0, epoch = 0;  // before the first step of that epoch
+        std::uint64_t steps = 0, epoch = 0;  // before that step of that epoch
+        std::size_t epoch_steps = 0;
+        double epoch_cost = 0;
     };
     // Where the parameters of the lowest cost are: a copy is made only when they are about to be lost.
     enum class Best { in_snapshot, in_state, in_copy };
@@ -139,6 +153,8 @@ private:
     void save_best_before_change();
     void copy_best(const char* state);
     bool parameters_finite() const;
+    const char* best_in_place() const;
+    bool out_of(const TrainRun& run, TrainStatus& status) const;
     std::size_t state_bytes() const { return settings_.full.program->state_bytes(); }
     std::size_t epoch_length() const { return (settings_.rows + settings_.batch - 1) / settings_.batch; }
 
@@ -146,7 +162,9 @@ private:
     TrainProgress progress_;
     int threads_ = 0;
     bool goes_on_ = false;          // the state is what whole epochs since the snapshot have led to
+    bool undoable_ = false;         // the state is what steps since the snapshot have led to
     std::uint64_t first_step_ = 0;  // of the run
+    Clock::time_point started_;
     std::vector<double> scalars_;   // of the steps from the snapshot to first_step_
     std::vector<std::int64_t> order_;
     std::vector<std::uint64_t> workspace_;

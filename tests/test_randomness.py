@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
+import uniform_by_hand
 
 from layerwise import randomness
 from layerwise.errors import DataError
-from layerwise.randomness import Stream, normal, permutation, random_bits, uniform
+from layerwise.randomness import Stream, normal, permutation, random_bits, small_blocks, uniform, uniform_matrix
 
 TOP = 2**64 - 1
 
@@ -223,3 +224,109 @@ def test_no_mathematical_library_takes_part(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(np, name, None)
     np.testing.assert_array_equal(normal(4, 1, 0, 1000), expected)
     assert "math" not in vars(sys.modules["layerwise.randomness"])
+
+
+# Numbers for the elements of a matrix -------------------------------------------------------------------
+
+
+# Random123, tests/kat_vectors, philox4x32 with 10 rounds: counter, key, block
+SMALL_ANSWERS = [
+    ("0 0 0 0", "0 0", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+    ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+    ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
+]
+
+
+@pytest.mark.parametrize(("counter", "key", "block"), SMALL_ANSWERS)
+def test_small_blocks_are_the_published_vectors(counter: str, key: str, block: str) -> None:
+    c, (low, high) = words(counter), words(key)
+    address = (low | high << 32, c[2] | c[3] << 32, c[1] >> 16)
+    drawn = small_blocks(*address, [c[0] | (c[1] & 0xFFFF) << 32])
+    assert drawn.dtype == np.uint32
+    assert drawn[:, 0].tolist() == uniform_by_hand.philox_4x32(c, (low, high)) == list(words(block))
+
+
+@pytest.mark.parametrize("bits", [16, 24])
+@pytest.mark.parametrize(("rows", "columns"), [(0, 3), (3, 0), (1, 1), (7, 3), (2, 8), (5, 9), (3, 64), (2, 257)])
+@pytest.mark.parametrize("address", [(0, 0, 0), (TOP, TOP, 2**16 - 1), (2**63 + 5, 2**32 + 7, 300)], ids=repr)
+def test_a_matrix_is_that_of_the_recipe(address, rows: int, columns: int, bits: int) -> None:
+    drawn = uniform_matrix(*address, rows, columns, bits)
+    np.testing.assert_array_equal(drawn, uniform_by_hand.matrix(*address, rows, columns, bits), strict=True)
+
+
+def test_rows_do_not_depend_on_how_many_there_are() -> None:
+    np.testing.assert_array_equal(uniform_matrix(1, 2, 3, 9, 50, 16)[:4], uniform_matrix(1, 2, 3, 4, 50, 16))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((-1, 0, 0, 1, 1, 16), "seed"),
+        ((0, 2**64, 0, 1, 1, 16), "step"),
+        ((0, 0, 2**16, 1, 1, 16), "stream"),
+        ((0, 0, 0, -1, 1, 16), "sizes"),
+        ((0, 0, 0, 1, 1, 32), "bits"),
+    ],
+)
+def test_no_matrix_of_other_numbers(arguments, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        uniform_matrix(*arguments)
+
+
+@pytest.mark.parametrize("number", [-1, 2**48, 2**64 - 1, 0.5])
+def test_no_block_of_another_number(number: float) -> None:
+    with pytest.raises(DataError, match="numbers of blocks"):
+        small_blocks(0, 0, 0, [0, number])
+
+
+def chi_square(values: np.ndarray, bins: int) -> float:
+    counts = np.bincount((values * bins).astype(np.int64).ravel(), minlength=bins)
+    expected = values.size / bins
+    return float(((counts - expected) ** 2).sum() / expected)
+
+
+@pytest.mark.parametrize("bits", [16, 24])
+def test_each_piece_is_uniform(bits: int) -> None:
+    pieces, bins, n = {16: 8, 24: 4}[bits], 256, 2**20
+    limit = scipy.stats.chi2.isf(1e-6, bins - 1)
+    # Numbers whose bins were off by 1.5 % would be found with a probability of 0.999.
+    assert scipy.stats.ncx2.sf(limit, bins - 1, n * 0.015**2) > 0.999
+    drawn = uniform_matrix(3, 1, 2, n // 64, 64 * pieces, bits).reshape(-1, pieces, 64)
+    for p in range(pieces):
+        assert chi_square(drawn[:, p], bins) < limit
+        lower_bits = drawn[:, p] * 2.0 ** (bits - 8) % 1.0  # the last eight
+        assert chi_square(lower_bits, bins) < limit
+
+
+def test_all_numbers_of_16_bits_are_equally_likely() -> None:
+    n, bins = 2**23, 2**16
+    limit = scipy.stats.chi2.isf(1e-6, bins - 1)
+    # Off by 2 % each: found with a probability of 0.999.
+    assert scipy.stats.ncx2.sf(limit, bins - 1, n * 0.02**2) > 0.999
+    assert chi_square(uniform_matrix(4, 1, 0, n // 1024, 1024, 16), bins) < limit
+
+
+@pytest.mark.parametrize("bits", [16, 24])
+def test_neighbours_are_independent(bits: int) -> None:
+    rows, columns = 512, 520
+    here = uniform_matrix(5, 10, 4, rows + 1, columns, bits)
+    a = here[:-1]
+    across = columns // {16: 8, 24: 4}[bits]
+    others = {
+        "step": uniform_matrix(5, 11, 4, rows, columns, bits),
+        "far step": uniform_matrix(5, 10 + 2**32, 4, rows, columns, bits),
+        "stream": uniform_matrix(5, 10, 5, rows, columns, bits),
+        "seed": uniform_matrix(6, 10, 4, rows, columns, bits),
+        "far seed": uniform_matrix(5 + 2**32, 10, 4, rows, columns, bits),
+        "row": here[1:],
+        "column": np.roll(a, 1, axis=1),
+        "piece": np.roll(a, across, axis=1),
+    }
+    # Of independent numbers a correlation has the deviation 1/sqrt(n): 5.5 of them are passed with 4e-8. One of 0.02
+    # would be 10 deviations, and found all but surely.
+    bound = 5.5 / math.sqrt(a.size)
+    assert bound < 0.011
+    for name, b in others.items():
+        for f in (lambda u: u, lambda u: (u - 0.5) ** 2, lambda u: u < 0.5):
+            r = np.corrcoef(np.asarray(f(a), float).ravel(), np.asarray(f(b), float).ravel())[0, 1]
+            assert abs(r) < bound, f"{name}: {r}"

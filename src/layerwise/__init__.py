@@ -5,6 +5,8 @@ Every public name of the library is here; what is not listed may change.
 
 from layerwise.engine.evaluate import evaluate
 from layerwise.errors import (
+    CheckpointError,
+    CheckpointWarning,
     DataError,
     DivergenceWarning,
     GraphError,
@@ -18,6 +20,7 @@ from layerwise.errors import (
     UnknownName,
 )
 from layerwise.explain.draw import Drawing, draw
+from layerwise.fit.diagnostics import LayerReport
 from layerwise.fit.history import Epoch, Fit, History
 from layerwise.fit.minibatch import train
 from layerwise.fit.program import training_program
@@ -35,6 +38,8 @@ from layerwise.network.decays import (
     StepDecay,
     Warmup,
 )
+from layerwise.network.groups import Group
+from layerwise.network.inputs import Embedding, Scale
 from layerwise.network.layers import Dense, Input
 from layerwise.network.network import Network
 from layerwise.network.plateau import ReduceOnPlateau
@@ -118,6 +123,8 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "CheckpointError",
+    "CheckpointWarning",
     "Constant",
     "CosLog4",
     "CosineDecay",
@@ -125,15 +132,18 @@ __all__ = [
     "Dense",
     "DivergenceWarning",
     "Drawing",
+    "Embedding",
     "Epoch",
     "ExponentialDecay",
     "Fit",
     "FlatCosine",
     "GraphError",
+    "Group",
     "History",
     "Initialiser",
     "Input",
     "InverseScaling",
+    "LayerReport",
     "LayerwiseError",
     "Lion",
     "Loss",
@@ -151,6 +161,7 @@ __all__ = [
     "RMSprop",
     "ReduceOnPlateau",
     "Rprop",
+    "Scale",
     "Schedule",
     "ShapeError",
     "StepDecay",

@@ -42,8 +42,16 @@ class ModelFileError(LayerwiseError, ValueError):
     """A model file that is damaged, hostile, or of another version."""
 
 
+class CheckpointError(LayerwiseError, ValueError):
+    """A checkpoint that was not saved or cannot be gone on from, or a folder that cannot hold checkpoints."""
+
+
 class DivergenceWarning(RuntimeWarning):
     """The cost stopped being finite, or ran away; the fit ended early and says which weights it kept."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be saved; earlier ones are intact, and the fit goes on."""
 
 
 class SymmetryWarning(UserWarning):

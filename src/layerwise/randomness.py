@@ -36,6 +36,30 @@ Every operation is one of + - · / sqrt on float64, rounded to nearest, in the w
 to the last bit, so no mathematical library takes part; a compiler must not join a multiplication and an addition
 (``-ffp-contract=off``).
 
+**Numbers for the elements of a matrix**, which a step of training wants many of and quickly, come from the smaller
+Philox4x32-10 of the same paper. One block has 128 bits, and its words are unsigned and 32-bit:
+
+    c, k = counter, key
+    repeat 10 times:
+        high0:low0 = 0xD2511F53 · c[0]        (64-bit products)
+        high1:low1 = 0xCD9E8D57 · c[2]
+        c = (high1 ^ c[1] ^ k[0],  low1,  high0 ^ c[3] ^ k[1],  low0)
+        k = (k[0] + 0x9E3779B9,  k[1] + 0xBB67AE85)        (mod 2^32)
+
+The key is the seed, lower half first. The counter of block b < 2^48 of the stream s < 2^16 at the step t < 2^64 is
+
+    (b mod 2^32,  (b div 2^32) + 2^16 · s,  t mod 2^32,  t div 2^32)
+
+so that no two addresses share a block. These streams are numbers of their own, not those of `Stream`: the other
+generator has other blocks. A block gives P = 8 numbers of 16 bits, or P = 4 of 24. In a matrix of n columns a row has
+B = ceil(n / P) blocks, and element (r, c) is piece c div B of block r·B + (c mod B): elements side by side are the same
+piece of neighbouring blocks, which vectors of any width compute side by side. Piece p is
+
+    16 bits:  half (p mod 2) of word (p div 2), the lower one first, · 2^-16
+    24 bits:  (word p >> 8) · 2^-24
+
+a number in [0, 1), exact in every precision.
+
 **Permutation.** The n positions 0 … n-1 in ascending order of their n words of bits; equal words in ascending order
 of position.
 """
@@ -54,6 +78,7 @@ from layerwise.errors import DataError
 _F64: TypeAlias = npt.NDArray[np.float64]
 
 _WORD = 2**64
+_PIECES = {16: 8, 24: 4}  # of a block of 128 bits: bits of a number → numbers
 
 # AS 241, coefficients from the constant term up. First pair: |q| <= 0.425.
 _A = (
@@ -132,6 +157,7 @@ class Stream(IntEnum):
     INITIAL_WEIGHTS = 1
     SHUFFLE = 2
     SPLIT = 3
+    START_ON_ROWS = 4
 
 
 def random_bits(seed: int, stream: int, index: int, n: int) -> npt.NDArray[np.uint64]:
@@ -265,6 +291,95 @@ def permutation(seed: int, stream: int, index: int, n: int) -> npt.NDArray[np.in
     [0, 1, 2, 3, 4]
     """
     return np.argsort(random_bits(seed, stream, index, n), kind="stable").astype(np.int64, copy=False)
+
+
+def small_blocks(seed: int, step: int, stream: int, blocks: npt.ArrayLike) -> npt.NDArray[np.uint32]:
+    """Blocks of 128 bits of an address of elements.
+
+    Parameters
+    ----------
+    seed, step : int in [0, 2**64)
+    stream : int in [0, 2**16)
+    blocks : (n,) int in [0, 2**48)
+        Their numbers.
+
+    Returns
+    -------
+    (4, n) uint32
+        Word by word.
+
+    Raises
+    ------
+    DataError
+        For a number that is no integer or out of its range.
+
+    References
+    ----------
+    Salmon et al. (2011), Philox4x32-10; the module's text has the recipe.
+
+    Examples
+    --------
+    >>> [hex(word) for word in small_blocks(0, 0, 0, [0])[:, 0].tolist()]
+    ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
+    """
+    seed, step = _word("seed", seed), _word("step", step)
+    if not 0 <= _integer("stream", stream) < 2**16:
+        raise DataError(f"stream must be an integer from 0 to 2**16 - 1; got {stream}.")
+    given = np.asarray(blocks)
+    if given.size and (given.dtype.kind not in "iu" or given.min() < 0 or given.max() >= 2**48):
+        raise DataError(f"The numbers of blocks must be integers from 0 to 2**48 - 1; got {given}.")
+    b = given.astype(np.uint64)
+    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    key = [np.uint64(seed % 2**32), np.uint64(seed >> 32)]
+    c0, c1 = b & low, (b >> half) | np.uint64(stream << 16)
+    c2, c3 = np.full_like(b, step % 2**32), np.full_like(b, step >> 32)
+    for _ in range(10):
+        p0, p1 = np.uint64(0xD2511F53) * c0, np.uint64(0xCD9E8D57) * c2
+        c0, c1, c2, c3 = (p1 >> half) ^ c1 ^ key[0], p1 & low, (p0 >> half) ^ c3 ^ key[1], p0 & low
+        key = [(key[0] + np.uint64(0x9E3779B9)) & low, (key[1] + np.uint64(0xBB67AE85)) & low]
+    return np.stack([c0, c1, c2, c3]).astype(np.uint32)
+
+
+def uniform_matrix(seed: int, step: int, stream: int, rows: int, columns: int, bits: int) -> _F64:
+    """Uniform random numbers in [0, 1) for the elements of a matrix.
+
+    Parameters
+    ----------
+    seed, step : int in [0, 2**64)
+    stream : int in [0, 2**16)
+        What tells apart the matrices of a step.
+    rows, columns : int >= 0
+        A row of a matrix depends on its number and on how many columns there are, not on how many rows.
+    bits : {16, 24}
+        The numbers are multiples of 2^-bits.
+
+    Returns
+    -------
+    (rows, columns) float64
+
+    Raises
+    ------
+    DataError
+        As `small_blocks`; or for a negative size, more than 2**48 blocks, or other bits.
+
+    Examples
+    --------
+    >>> uniform_matrix(7, 1, 0, 2, 3, 16).shape
+    (2, 3)
+    """
+    rows, columns = _sizes((rows, columns))
+    if bits not in _PIECES:
+        raise DataError(f"bits must be 16 or 24; got {bits!r}.")
+    pieces = _PIECES[bits]
+    across = -(-columns // pieces)
+    words = small_blocks(seed, step, stream, np.arange(rows * across, dtype=np.uint64))
+    if bits == 16:
+        numbers = np.stack([words & np.uint32(0xFFFF), words >> np.uint32(16)], axis=1)
+    else:
+        numbers = words >> np.uint32(8)
+    # (piece, row, block of the row) → in a row piece after piece.
+    drawn = numbers.reshape(pieces, rows, across).transpose(1, 0, 2).reshape(rows, pieces * across)
+    return drawn[:, :columns].astype(np.float64) * 2.0**-bits
 
 
 def _normal_quantile(q: _F64) -> _F64:

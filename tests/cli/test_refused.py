@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import os
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from layerwise.model import store
+from layerwise.container import store
+from layerwise.container.kinds import MODEL
 
 FIT = ("fit", "t.csv", "--target")
 
@@ -226,11 +228,8 @@ def test_damaged_model_files(call, make, trained, tmp_path, command):
 
 
 def test_a_newer_model_file(call, trained, tmp_path, monkeypatch):
-    document, tensors = store.read(trained("label"))
-    for module in ("layerwise.model.store", "layerwise.model.header"):
-        monkeypatch.setattr(f"{module}.FORMAT_VERSION", 2)
-    store.write(tmp_path / "new", document, tensors)
-    monkeypatch.undo()
+    document, tensors = store.read(MODEL, trained("label"))
+    store.write(replace(MODEL, version=2), tmp_path / "new", document, tensors)
     monkeypatch.chdir(tmp_path)
     assert re.search(r"it has format 2, .*reads up to format 1; upgrade layerwise", call("show", "new").error)
 
@@ -258,8 +257,8 @@ def test_a_model_without_columns(call, make, tmp_path):
     ],
 )
 def test_show_takes_whatever_is_in_a_report(call, trained, tmp_path, report):
-    document, tensors = store.read(trained("label"))
-    store.write(tmp_path / "m", {**document, "report": report}, tensors)
+    document, tensors = store.read(MODEL, trained("label"))
+    store.write(MODEL, tmp_path / "m", {**document, "report": report}, tensors)
     done = call("show", "m")
     assert done.code == 0
     assert "\x1b" not in done.out

@@ -20,7 +20,7 @@ from update_rules import RULES as EVERY_RULE
 import layerwise as lw
 from layerwise.engine.native_training import NativeTraining
 from layerwise.engine.programs import native
-from layerwise.engine.training import Data, NumpyTraining
+from layerwise.engine.training import Data, NumpyTraining, Run
 from layerwise.network.build import step_graph
 
 RULES = [lw.SGD(0.05), lw.Momentum(0.02, 0.8), lw.Adam(0.01)]
@@ -218,15 +218,15 @@ def test_the_cost_of_some_rows_is_that_of_the_definition(n, batch_size, weighted
     tables = (X, Y, np.linspace(0.5, 1.5, n)) if weighted else (X, Y)
     start = {node: net.initialise(3)[name] for name, node in graph.graph.parameters.items()}
     data = Data(tables, min(batch_size, n), seed=4)
-    native_one, numpy_one = (kind(graph.step(rule), data, start, "float64") for kind in (NativeTraining, NumpyTraining))
+    native_one, numpy_one = (kind(graph.step(), data, start, "float64") for kind in (NativeTraining, NumpyTraining))
     for epoch in range(1, 4):
         for rows in (slice(256), slice(7), native_one.last_rows(epoch, 256), native_one.last_rows(epoch, 5)):
-            assert native_one.cost_of(rows) == pytest.approx(numpy_one.cost_of(rows), rel=1e-12)
+            assert native_one.measure(tables, rows)[0] == pytest.approx(numpy_one.measure(tables, rows)[0], rel=1e-12)
         for most in (256, 5):
             rows = [np.arange(n)[t.last_rows(epoch, most)] for t in (native_one, numpy_one)]
             np.testing.assert_array_equal(*rows)
             assert 1 <= len(rows[0]) <= most
-        outcomes = [t.run(epoch, 1) for t in (native_one, numpy_one)]
+        outcomes = [t.run(Run(epoch, 1)) for t in (native_one, numpy_one)]
         assert outcomes[0].costs == pytest.approx(outcomes[1].costs, rel=1e-10)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import layerwise as lw
-from layerwise.fit import minibatch
+from layerwise.fit import loop
 from layerwise.randomness import Stream, permutation
 
 
@@ -35,7 +35,7 @@ def diverged(net, X, Y, **options):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("rule", [lw.SGD(50.0), lw.Momentum(20.0, 0.9)])
 def test_full_batch_keeps_the_weights_before_the_first_infinite_cost(rule, dtype, monkeypatch):
-    monkeypatch.setattr(minibatch, "GROWTH", math.inf)  # or the fit would stop as it runs away, long before infinity
+    monkeypatch.setattr(loop, "GROWTH", math.inf)  # or the fit would stop as it runs away, long before infinity
     net, X, Y = problem()
     start = net.initialise(0, dtype)
     # A deep valley: relu and squared error at this rate grow without bound.
@@ -82,7 +82,7 @@ def test_a_cost_without_a_lower_bound_may_grow_by_any_factor():
 
 
 def test_minibatches_that_diverge_leave_finite_weights(monkeypatch):
-    monkeypatch.setattr(minibatch, "GROWTH", math.inf)
+    monkeypatch.setattr(loop, "GROWTH", math.inf)
     net, X, Y = problem()
     fit = diverged(net, X, Y, optimizer=lw.SGD(50.0), batch_size=4, epochs=500)
     assert all(np.isfinite(W).all() for W in fit.params.values())
@@ -234,7 +234,7 @@ def test_ctrl_c_at_any_line_of_a_step_leaves_whole_steps(at):
 
     def tracer(frame, event, arg):
         nonlocal lines
-        if not frame.f_code.co_filename.endswith("minibatch.py"):
+        if not frame.f_code.co_filename.endswith("loop.py"):
             return None
         if event == "line":
             lines += 1

@@ -18,8 +18,9 @@ import pyarrow as pa
 import pytest
 
 import layerwise as lw
+from layerwise.container import store
+from layerwise.container.kinds import MODEL
 from layerwise.errors import DataError, LayerwiseError, ModelFileError, NetworkError, ShapeError, TableError
-from layerwise.model import store
 from layerwise.model.model import BLOCK_ROWS, Model, load
 from layerwise.network.network import Network
 from layerwise.table.encode import fit_encoder
@@ -393,7 +394,7 @@ def test_load_says_what_is_not_there(tmp_path):
 
 def document_of(model: Model, path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     model.save(path)
-    return store.read(path)
+    return store.read(MODEL, path)
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -448,7 +449,7 @@ def test_a_mutated_document_is_refused_or_is_a_whole_model(tmp_path, target):
         for _ in range(250):
             changed = mutated(document, draw)
             try:
-                store.write(tmp_path / "m", changed, tensors)
+                store.write(MODEL, tmp_path / "m", changed, tensors)
             except ModelFileError:  # not even JSON
                 continue
             tracemalloc.reset_peak()
@@ -491,7 +492,7 @@ def test_tensors_that_are_not_those_of_the_network(tmp_path):
         {("w1" if k == "W1" else k): v for k, v in tensors.items()},
     ]
     for arrays in wrong:
-        store.write(tmp_path / "m", document, arrays)
+        store.write(MODEL, tmp_path / "m", document, arrays)
         with pytest.raises(ModelFileError, match="is not a usable model file"):
             load(tmp_path / "m")
 
@@ -505,7 +506,7 @@ def test_a_huge_network_is_refused_without_memory_for_it(tmp_path, width):
             changed["network"]["n_inputs"] = width
         if change != "inputs":
             changed["network"]["layers"][0]["width"] = width
-        store.write(tmp_path / "m", changed, tensors)
+        store.write(MODEL, tmp_path / "m", changed, tensors)
         tracemalloc.start()
         with pytest.raises(ModelFileError):
             load(tmp_path / "m")
@@ -518,7 +519,7 @@ def test_ten_thousand_layers_are_refused(tmp_path):
     document, tensors = document_of(model_of("kind"), tmp_path / "m")
     layer = document["network"]["layers"][0]
     document["network"]["layers"] = [layer] * 10_000
-    store.write(tmp_path / "m", document, tensors)
+    store.write(MODEL, tmp_path / "m", document, tensors)
     with pytest.raises(ModelFileError):
         load(tmp_path / "m")
 
@@ -527,13 +528,13 @@ def test_ten_thousand_layers_are_refused(tmp_path):
 def test_a_missing_or_additional_entry(tmp_path, key):
     document, tensors = document_of(model_of("kind"), tmp_path / "m")
     for changed in ({k: v for k, v in document.items() if k != key}, {**document, f"{key}2": None}):
-        store.write(tmp_path / "m", changed, tensors)
+        store.write(MODEL, tmp_path / "m", changed, tensors)
         with pytest.raises(ModelFileError, match="its document has the entries"):
             load(tmp_path / "m")
 
 
 def test_a_file_of_the_store_that_is_no_model(tmp_path):
-    store.write(tmp_path / "m", {"schema": []}, {"W1": np.zeros((2, 2))})
+    store.write(MODEL, tmp_path / "m", {"schema": []}, {"W1": np.zeros((2, 2))})
     with pytest.raises(ModelFileError, match="is not a usable model file"):
         load(tmp_path / "m")
 

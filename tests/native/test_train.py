@@ -17,7 +17,7 @@ import pytest
 from program_networks import at, network, numpy_step, random
 from program_words import Words
 
-from layerwise.randomness import Stream, permutation
+from layerwise.randomness import Stream, permutation, uniform_matrix
 
 native = importlib.import_module("layerwise._native")  # only the engine may import it by name
 DTYPES = ["float32", "float64"]
@@ -80,7 +80,7 @@ class Fit:
         return [at(self.words, self.state if state is None else state, v).copy() for v in self.words.weights]
 
     def steps(self, epochs: int, scalars, first_epoch: int = 1, most: int = 10_000):
-        """The same fit, one run of a program at a time, with the checks of layerwise.fit.minibatch after each."""
+        """The same fit, one run of a program at a time, with the checks of layerwise.fit.loop after each."""
         scalars = np.broadcast_to(np.asarray(scalars, float).ravel(), (10_000,)) if np.ndim(scalars) == 0 else scalars
         full = self.words.load()
         last = self.last_words.load() if self.last_words else None
@@ -423,6 +423,67 @@ def test_arguments_that_do_not_fit() -> None:
     fit.words.values.append([0, 1, 2**40, 1, 4, 4, 0])
     with pytest.raises(ValueError, match=r"value \d+ ends at byte"):
         fit.trainer()
+
+
+@dataclass
+class Drawing:
+    """Steps whose cost is the random number of their address."""
+
+    dtype: str = "float64"
+    rest: bool = False
+
+    def __post_init__(self) -> None:
+        self.address = np.array([-5, 77])  # a seed with its top bit set; the number of the step is not yet known
+        self.cost = np.zeros((1, 1), self.dtype)
+        self.bound = [self.address, self.cost]
+        self.last_bound = [self.address, self.cost]
+
+    def program(self):
+        p = Words(self.dtype)
+        address, cost = p.bound(1, 2, integer=True), p.bound(1, 1, written=True)
+        p.stage(p.job(1, 1, [p.instruction("uniform", [cost, address], [4, 24])]))
+        return p.load()
+
+    def trainer(self, address):
+        kind = native.Trainer32 if self.dtype == "float32" else native.Trainer64
+        rows = 5 if self.rest else 4
+        last = {"last": self.program(), "last_bound": self.last_bound} if self.rest else {"last": None}
+        nothing = {"state": np.zeros(0), "parameters": np.empty((0, 2), np.int64), "shuffled": False}
+        return kind(self.program(), **last, **nothing, bound=self.bound, rows=rows, batch=2, cost=1, address=address)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rest", [False, True])
+def test_steps_are_counted_where_programs_read_their_number(dtype: str, rest: bool) -> None:
+    fit = Drawing(dtype, rest)
+    trainer = fit.trainer(fit.address)
+    numbers, weights = 1, np.array([2, 2, 1] if rest else [2, 2])
+    for first, epochs, begin in [(1, 3, 1), (4, 2, None), (6, 2, 2**33)]:
+        if begin is not None:
+            trainer.steps, numbers = begin - 1, begin
+        costs = np.zeros(epochs)
+        assert trainer.run(first, epochs, np.zeros((1, 0)), costs, np.zeros(epochs)) == "done"
+        for cost in costs:
+            steps = range(numbers, numbers + len(weights))
+            drawn = [uniform_matrix(2**64 - 5, step, 4, 1, 1, 24)[0, 0] for step in steps]
+            assert cost == pytest.approx(weights @ drawn / weights.sum(), rel=1e-15)
+            numbers += len(weights)
+    assert fit.address.tolist() == [-5, numbers - 1]
+
+
+def test_an_address_that_does_not_fit() -> None:
+    fit = Drawing(rest=True)
+    fixed = fit.address.copy()
+    fixed.flags.writeable = False
+    others = [np.zeros(3, np.int64), np.zeros(2), np.zeros((1, 2), np.int64), np.zeros(4, np.int64)[::2], 7]
+    for address in (fixed, *others):
+        with pytest.raises(ValueError, match="address must be a writable C-contiguous array of 2 int64"):
+            fit.trainer(address)
+    with pytest.raises(ValueError, match="address must be one of the bound arrays of each program"):
+        fit.trainer(fit.address.copy())
+    fit.last_bound = [fit.address.copy(), fit.cost]
+    with pytest.raises(ValueError, match="address must be one of the bound arrays of each program"):
+        fit.trainer(fit.address)
 
 
 def test_two_jobs_that_gather():

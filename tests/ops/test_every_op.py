@@ -18,11 +18,13 @@ import mpmath
 import numpy as np
 import pytest
 import scipy.special
+import uniform_by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import layerwise as lw
+import layerwise.ops.random  # declares uniform, which the package does not load by itself
 from layerwise.graph.node import OPS
 from layerwise.graph.order import order
 from layerwise.ops.losses import LOSSES
@@ -219,6 +221,14 @@ def label_inputs(draw: Callable) -> Any:
     return [np.random.default_rng(draw(SEEDS)).integers(0, n, draw(SIZE))], {"n_classes": n}
 
 
+@st.composite
+def addresses(draw: Callable) -> Any:
+    words = draw(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=2, max_size=2))
+    dims = tuple(draw(st.lists(st.sampled_from([0, 1, 3, 9]), min_size=1, max_size=3)))
+    numbers = {"stream": draw(st.integers(0, 2**16 - 1)), "bits": draw(st.sampled_from([16, 24]))}
+    return [np.array(words, np.int64)], {"dims": dims, **numbers}
+
+
 # Values from elsewhere -------------------------------------------------------------------------------
 
 
@@ -267,6 +277,11 @@ def grouped_product(X: np.ndarray, W: np.ndarray) -> np.ndarray:
     g, i, o = W.shape
     blocks = [X[:, k * i : (k + 1) * i].dot(W[k]) for k in range(g)]
     return np.concatenate(blocks, axis=1).reshape(len(X), g * o)
+
+
+def uniform_numbers(address: np.ndarray, *, dims: tuple[int, ...], stream: int, bits: int) -> np.ndarray:
+    seed, step = (word % 2**64 for word in address.tolist())
+    return uniform_by_hand.matrix(seed, step, stream, dims[0], math.prod(dims[1:]), bits).reshape(dims)
 
 
 def grouped_outer(X: np.ndarray, D: np.ndarray, *, groups: int) -> np.ndarray:
@@ -335,7 +350,9 @@ ROWS: dict[str, Row] = {
     "take": Row(take_inputs(scatter=False), lambda table, rows: (
         np.tensordot((rows[:, None] == np.arange(len(table))).astype(float), table, axes=1)
     )),
+    "to_integer": Row(drawn(Z), scalar(math.trunc, np.int64)),
     "scatter": Row(take_inputs(scatter=True), scattered),
+    "uniform": Row(addresses(), uniform_numbers),
     "one_hot": Row(label_inputs(), lambda labels, *, n_classes: np.eye(n_classes)[labels]),
     "sum": Row(reduced_inputs(Z, 0), over_axes(math.fsum)),
     "mean": Row(reduced_inputs(Z, 1), over_axes(lambda row: math.fsum(row) / len(row))),
@@ -399,7 +416,7 @@ ROWS: dict[str, Row] = {
 
 NAMES = sorted(ROWS)
 LOSS_OPS = {op.name for row in LOSSES.values() for op in (row.op, *row.joined.values())}
-WITH_REAL_INPUT = [n for n in NAMES if "real" in OPS[n].kinds]
+WITH_REAL_INPUT = [n for n in NAMES if "real" in OPS[n].kinds and OPS[n].kind != "integer"]
 
 
 def test_every_op_has_a_row():
@@ -492,7 +509,7 @@ def test_value_and_shape(name, data):
     expected = np.asarray(ROWS[name].value(*case.arrays, **attributes))
     assert case.out.shape == expected.shape, f"{name}: the shape rule gives {case.out.shape}, not {expected.shape}"
     assert np.shape(got) == expected.shape, f"{name}: the value has shape {np.shape(got)}, not {expected.shape}"
-    assert np.asarray(got).dtype == (np.bool_ if OPS[name].kind == "boolean" else np.float64), name
+    assert np.asarray(got).dtype == {"boolean": np.bool_, "integer": np.int64}.get(OPS[name].kind, np.float64), name
     assert_close(name, "the value", np.asarray(got, float), expected.astype(float), ROWS[name].rtol)
     at_once = OPS[name](*case.arrays, **attributes)
     np.testing.assert_array_equal(at_once, got, err_msg=f"{name}: on arrays it differs from the graph")
@@ -506,7 +523,9 @@ def test_float32(name, data):
     rounded = [a.astype(np.float32) if a.dtype.kind == "f" else a for a in case.arrays]
     got = np.asarray(run(case.out, case.feeds(rounded), dtype="float32"))
     expected = np.asarray(run(case.out, case.feeds(rounded)))
-    assert got.dtype == (np.bool_ if OPS[name].kind == "boolean" else np.float32), f"{name}: {got.dtype}"
+    assert got.dtype == {"boolean": np.bool_, "integer": np.int64}.get(OPS[name].kind, np.float32), (
+        f"{name}: {got.dtype}"
+    )
     # 27 terms of size up to 20 each lose 6e-8 of their size; what cancels is measured against 0.01
     size = max([1.0, *(float(np.max(np.abs(a))) for a in rounded if a.size)])
     assert_close(name, "the value in float32", got.astype(float), expected.astype(float), 3e-5 * size)
@@ -588,7 +607,7 @@ def test_native_code_agrees_with_the_definition(name, data, seed):
     for dtype, rtol in (("float64", 1e-11), ("float32", None)):
         found = run(outputs, case.feeds(), dtype, "native")
         for i, (got, wanted) in enumerate(zip(found, expected, strict=True)):
-            assert got.dtype == (np.bool_ if wanted.dtype == np.bool_ else np.dtype(dtype))
+            assert got.dtype == (np.dtype(dtype) if wanted.dtype == np.float64 else wanted.dtype)
             if rtol is not None:
                 assert_close(name, f"output {i} in native code", got.astype(float), wanted.astype(float), rtol)
             else:
@@ -624,7 +643,9 @@ ROWS_INPUTS: dict[str, range] = {
     **dict.fromkeys(("matmul", "matmul_t", "t_matmul", "grouped_product", "grouped_outer"), range(2)),
     **dict.fromkeys(("take", "scatter"), range(2)),
     "affine": range(3),
-    **dict.fromkeys(("reshape", "transpose", "broadcast_to", "slice", "embed", "one_hot"), range(1)),
+    **dict.fromkeys(
+        ("reshape", "transpose", "broadcast_to", "slice", "embed", "one_hot", "uniform", "to_integer"), range(1)
+    ),
     **dict.fromkeys(("sum", "mean", "max", "logsumexp", "softmax", "log_softmax"), range(1)),
 }
 

@@ -15,6 +15,7 @@ from rich.table import Table as Grid
 
 from layerwise.fit.history import Epoch
 from layerwise.model.model import Model
+from layerwise.network.layers import Dense
 from layerwise.network.network import Network
 from layerwise.table.columns import CategoryColumn, NumberColumn
 from layerwise.table.frame import Table
@@ -180,8 +181,8 @@ def _columns(model: Model) -> Grid:
 
 def _described(network: Network) -> str:
     widths = "-".join(map(str, network.widths))
-    hidden = sorted({layer.activation.name for layer in network.layers[:-1]})
-    functions = ", ".join([*hidden, network.layers[-1].activation.name])
+    hidden = sorted({layer.activation.name for layer in network.layers[:-1] if isinstance(layer, Dense)})
+    functions = ", ".join([*hidden, network.output_layer.activation.name])
     return f"a network {widths} ({functions}; {network.loss.name}; {network.n_parameters:,} parameters)"
 
 

@@ -198,6 +198,12 @@ def _one_hot(places: Places, item: Item) -> list[Instruction]:
     return [Instruction("one_hot", values, item.numbers)]
 
 
+def _uniform(places: Places, item: Item) -> list[Instruction]:
+    (address,) = item.sources
+    values = (places.operand(_single(item), item.frame), places.operand(address, (1, 2)))
+    return [Instruction("uniform", values, item.numbers)]
+
+
 def _scatter(places: Places, item: Item) -> list[Instruction]:
     g, index = item.sources
     K = item.numbers[0]
@@ -272,6 +278,8 @@ def _copies(places: Places, item: Item, node: Node) -> Iterator[tuple[int, int, 
             axis: int = attributes["axis"] - first
             yield start * out[axis], 0, list(zip(shape, out, own, strict=True))
             start += shape[axis]
+        elif name == "to_integer":
+            yield 0, 0, list(zip(out_shape, out, own, strict=True))
         else:
             yield _part(name, attributes["parts"][first:], (out_shape, out), (shape, own))
 
@@ -353,5 +361,6 @@ _EMITTERS: dict[str, Callable[[Places, Item], list[Instruction]]] = {
     "take": _take,
     "one_hot": _one_hot,
     "scatter": _scatter,
+    "uniform": _uniform,
     "contract": _contract,
 }

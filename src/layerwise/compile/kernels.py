@@ -21,6 +21,7 @@ KERNELS: dict[str, int] = {
     "scatter": 1,
     "contract": 1,
     "t_product_packed": 2,
+    "uniform": 1,
 }
 """Kernels in the order of their numbers, with how many values each writes (a map: as many as its code says)."""
 

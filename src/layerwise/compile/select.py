@@ -287,7 +287,10 @@ class Selection:
         elif name == "one_hot":
             row = self.is_row(first)
             self._add(name, node, row, self.matrix(node, True), (attributes["n_classes"],))
-        elif name in ("transpose", "broadcast_to", "concat", "slice", "embed"):
+        elif name == "uniform":
+            numbers = (attributes["stream"], attributes["bits"])
+            self._add(name, node, self.is_row(node), self.matrix(node, True), numbers)
+        elif name in ("transpose", "broadcast_to", "concat", "slice", "embed", "to_integer"):
             self._add_strided("move", node, self._moves_by_row(node))
         elif name in ("matmul", "matmul_t", "t_matmul", "grouped_product"):
             row = self.is_row(node) and all(self._multiplies_by_row(x, node) for x in node.inputs)
@@ -317,6 +320,8 @@ class Selection:
             return attributes["axes"][0] == 0
         if name == "concat":
             return attributes["axis"] != 0
+        if name == "to_integer":
+            return True
         return attributes["parts"][0][:3:2] == (0, 1) and attributes["parts"][0][1] is None
 
     def _multiplies_by_row(self, x: Node, node: Node) -> bool:

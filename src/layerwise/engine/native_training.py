@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from layerwise.compile.lower import State, lower, packing
 from layerwise.compile.memory import ALIGNMENT
 from layerwise.compile.program import Program
 from layerwise.engine.programs import compiled, constant_array, native, target
-from layerwise.engine.training import Data, Outcome, Step, Stop
+from layerwise.engine.training import Data, Outcome, Run, Step, Stop
 from layerwise.graph.node import Node
 from layerwise.graph.shapes import resolve
 from layerwise.randomness import Stream
@@ -23,9 +22,15 @@ _STATUS: dict[str, Stop] = {
     "infinite cost": "cost",
     "infinite weights": "weights",
     "runaway": "runaway",
+    "out of steps": "steps",
+    "out of time": "time",
 }
 _SCALARS_AHEAD = 65536
 """Steps whose scalars are computed together, so that one call runs at most so many, or one epoch."""
+_MEASURED = 8192
+"""Rows that are measured at once."""
+_N_MEASURED_TABLES = 2
+"""Inputs and targets; the weights of samples take no part in what is found for each of them."""
 
 
 def step_program(
@@ -69,19 +74,23 @@ class NativeTraining:
         self._memory = _aligned_zeros(self._state.size)
         self._packing = compiled(packing(self._state, target(dtype, isa)), isa)
         for node in start:
-            matrix = np.asarray(start[node], dtype).reshape(self._state.places[node].rows, -1)
-            for columns, part in self._parts(node):
-                part[...] = matrix[:, columns].reshape(part.shape)
+            self._put(node, start[node])
         self._pack()
         self._costs = [np.zeros((), dtype) for _ in (full, last)]
-        self._cost_programs: dict[int, Any] = {}
+        self._address = data.address(1)  # its step is counted in native code
+        self._measures: dict[int, _Measure] = {}
         self._sources = [_gatherable(table, data.batch_size < data.n_rows) for table in data.tables]
         self._trainer = self._bound(full, last)
 
-    def _parts(self, node: Node) -> Iterator[tuple[slice, Array]]:
-        """What the state holds of a node: columns, and where they lie; whole blocks as (rows, blocks, columns)."""
+    def _put(self, node: Node, value: Array) -> None:
+        matrix = np.asarray(value, self._dtype).reshape(self._state.places[node].rows, -1)
+        for columns, part in self._parts(node, self._memory):
+            part[...] = matrix[:, columns].reshape(part.shape)
+
+    def _parts(self, node: Node, memory: Array) -> Iterator[tuple[slice, Array]]:
+        """What a copy of the state holds of a node: columns, and where they lie; blocks as (rows, blocks, columns)."""
         place = self._state.places[node]
-        elements = self._memory[place.offset :].view(self._dtype)
+        elements = memory[place.offset :].view(self._dtype)
         if not place.packed:
             yield slice(0, place.columns), elements[: place.rows * place.columns].reshape(place.rows, place.columns)
             return
@@ -96,10 +105,10 @@ class NativeTraining:
             part = elements[whole * place.rows :][: place.rows * lanes].reshape(place.rows, lanes)
             yield slice(whole, place.columns), part[:, :rest]
 
-    def _value(self, node: Node) -> Array:
+    def _value(self, node: Node, memory: Array) -> Array:
         place = self._state.places[node]
         matrix = np.empty((place.rows, place.columns), self._dtype)
-        for columns, part in self._parts(node):
+        for columns, part in self._parts(node, memory):
             matrix[:, columns].reshape(part.shape)[...] = part  # a view: an axis is split, nothing moves
         return matrix.reshape(resolve(node.shape, {}))
 
@@ -125,16 +134,19 @@ class NativeTraining:
             shuffled=shuffled,
             seed=int(self._data.seed),
             stream=int(Stream.SHUFFLE),
+            address=self._address if any(b.node is self._step.address for b in full.bound) else None,
         )
 
     def _arrays(self, program: Program, cost: Array) -> list[Array]:
-        """What the program's bound nodes are: constants, tables that are taken as they are, and room for the cost."""
+        """What the program's bound nodes are: constants, tables as they are, the address, and room for the cost."""
         return [cost if b.written else self._array(b.node) for b in program.bound]
 
     def _array(self, node: Node) -> Array:
         constant = constant_array(node, self._dtype)
         if constant is not None:
             return constant
+        if node is self._step.address:
+            return self._address
         table = self._data.tables[self._step.tables.index(node)]
         return np.require(table, np.int64 if node.kind == "integer" else self._dtype, ["C", "A"])
 
@@ -145,22 +157,48 @@ class NativeTraining:
     def steps_done(self) -> int:
         return self._trainer.steps
 
-    def run(self, first_epoch: int, n_epochs: int, limit: float = math.inf) -> Outcome:
-        outcome = Outcome()
+    @property
+    def best_cost(self) -> float:
+        return self._trainer.best_cost
+
+    def go_on_from(self, steps: int, best: Mapping[Node, Array] | None, best_cost: float) -> None:
+        if best is not None:
+            now = self._memory.copy()
+            for node in best:
+                self._put(node, best[node])
+            self._trainer.mark_best(copy=True)
+            self._memory[...] = now
+        self._trainer.best_cost = best_cost
+        self._trainer.steps = steps
+
+    def run(self, run: Run) -> Outcome:
+        outcome = Outcome(epoch_steps=run.first_step, epoch_cost=run.epoch_cost)
         at_once = max(1, _SCALARS_AHEAD // self._data.steps)
-        while n_epochs and not outcome.stopped:
-            epochs = min(n_epochs, at_once)
-            self._run_some(outcome, first_epoch + len(outcome.costs), epochs, limit)
-            n_epochs -= epochs
+        while len(outcome.costs) < run.n_epochs and not outcome.stopped:
+            self._run_some(outcome, run, min(run.n_epochs - len(outcome.costs), at_once))
         return outcome
 
-    def _run_some(self, outcome: Outcome, first_epoch: int, epochs: int, limit: float) -> None:
+    def _run_some(self, outcome: Outcome, run: Run, epochs: int) -> None:
         costs, seconds = np.empty(epochs), np.empty(epochs)
         begun = outcome.seconds[-1] if outcome.seconds else 0.0
-        scalars = self._scalars(epochs * self._data.steps)
+        steps = epochs * self._data.steps - outcome.epoch_steps
+        if run.steps_limit is not None:
+            steps = min(steps, max(0, run.steps_limit - self.steps_done))
+        limits = {} if run.steps_limit is None else {"steps_limit": run.steps_limit}
         try:
             status = self._trainer.run(
-                first_epoch, epochs, scalars, costs, seconds, limit=limit, keep_best=limit < math.inf
+                run.first_epoch + len(outcome.costs),
+                epochs,
+                self._scalars(steps),
+                costs,
+                seconds,
+                limit=run.cost_limit,
+                keep_best=run.keep != "",
+                best_by_cost=run.keep == "cost",
+                first_step=outcome.epoch_steps,
+                epoch_cost=outcome.epoch_cost,
+                seconds_limit=run.seconds_limit - begun,
+                **limits,
             )
             outcome.stopped = _STATUS[status]
         except KeyboardInterrupt:
@@ -168,6 +206,9 @@ class NativeTraining:
         done = self._trainer.epochs_done
         outcome.costs += costs[:done].tolist()
         outcome.seconds += (begun + seconds[:done]).tolist()
+        partial = outcome.stopped not in ("", "runaway")
+        outcome.epoch_steps = self._trainer.epoch_steps if partial else 0
+        outcome.epoch_cost = self._trainer.epoch_cost if partial else 0.0
         if outcome.stopped == "cost":
             outcome.cost = self._trainer.cost
 
@@ -182,7 +223,15 @@ class NativeTraining:
         return table
 
     def values(self) -> dict[Node, Array]:
-        return {node: self._value(node) for node in self._step.stores}
+        return {node: self._value(node, self._memory) for node in self._step.stores}
+
+    def mark_best(self) -> None:
+        self._trainer.mark_best()
+
+    def best(self) -> dict[Node, Array]:
+        memory = np.empty_like(self._memory)
+        self._trainer.copy_best(memory)
+        return {node: self._value(node, memory) for node in self._step.weights}
 
     def restore_best(self) -> None:
         self._trainer.load_best()
@@ -199,27 +248,47 @@ class NativeTraining:
         native.permutation(int(self._data.seed), int(Stream.SHUFFLE), epoch, order, workspace)
         return order[(self._data.steps - 1) * self._data.batch_size :][:most]
 
-    def cost_of(self, rows: Array | slice) -> float:
-        rows = np.arange(*rows.indices(self._data.n_rows)) if isinstance(rows, slice) else rows
-        if len(rows) not in self._cost_programs:
-            self._cost_programs[len(rows)] = self._cost_program(len(rows))
-        code, bound, cost = self._cost_programs[len(rows)]
-        code.run(bound, self._memory, None, 0, self._sources, rows)
-        return float(cost)
+    def measure(self, tables: tuple[Array, ...], rows: Array | slice = slice(None)) -> list[Array]:
+        own = tables is self._data.tables
+        sources = self._sources if own else [_gatherable(table, False) for table in tables]
+        rows = np.arange(*rows.indices(len(tables[0]))) if isinstance(rows, slice) else rows
+        parts: list[list[Array]] = []
+        for first in range(0, len(rows), _MEASURED):
+            block = rows[first : first + _MEASURED]
+            if len(block) not in self._measures:
+                self._measures[len(block)] = self._measure_of(len(block))
+            parts.append(self._measures[len(block)].run(self._memory, sources[:_N_MEASURED_TABLES], block))
+        return parts[0] if len(parts) == 1 else [np.concatenate(part) for part in zip(*parts, strict=True)]
 
-    def _cost_program(self, rows: int) -> tuple[Any, list[Array], Array]:
-        """The cost alone of so many rows, from the weights as steps read them: with its arrays, the last one for it."""
+    def _measure_of(self, rows: int) -> _Measure:
         size = self._state.size
         program = lower(
-            [self._step.cost],
+            self._step.measured,
             {str(self._step.tables[0].shape[0]): rows},
             target(self._dtype.name, self._isa),
             state=self._state,
-            gathered=self._step.tables,
+            gathered=self._step.tables[:_N_MEASURED_TABLES],
         )
-        assert self._state.size == size, "the cost needs nothing in the state that a step does not need"
-        cost = np.zeros((), self._dtype)
-        return compiled(program, self._isa), self._arrays(program, cost), cost
+        assert self._state.size == size, "what is measured needs nothing in the state that a step does not need"
+        return _Measure(program, self._dtype, self._isa)
+
+
+class _Measure:
+    """A program of row values at the weights of a training state, for so many rows."""
+
+    def __init__(self, program: Program, dtype: np.dtype[Any], isa: str | None):
+        self._code, self._dtype = compiled(program, isa), dtype
+        self._bound = [(b.node, None if b.written else constant_array(b.node, dtype)) for b in program.bound]
+        self._outputs = program.outputs
+
+    def run(self, memory: Array, sources: list[Array], rows: Array) -> list[Array]:
+        written = {
+            node: np.empty(resolve(node.shape, {str(node.shape[0]): len(rows)}), self._dtype)
+            for node, constant in self._bound
+            if constant is None
+        }
+        self._code.run([written.get(node, constant) for node, constant in self._bound], memory, None, 0, sources, rows)
+        return [written[node] for node in self._outputs]
 
 
 def _gatherable(table: Array, shuffled: bool) -> Array:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -19,7 +20,9 @@ from layerwise.types import Array
 
 Scalars = Callable[[Any], Mapping[Node, Any]]
 """What is fed at the steps with these numbers, counted from 1: for an array of numbers, arrays or plain numbers."""
-Stop = Literal["", "cost", "weights", "runaway", "interrupted"]
+Stop = Literal["", "cost", "weights", "runaway", "steps", "time", "interrupted"]
+Best = Literal["", "cost", "marked"]
+"""Which values `Training.restore_best` goes back to: none, those of the lowest cost, those that were marked."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Step:
     Parameters
     ----------
     cost : Node
+    measured : tuple of Node
+        Rows (N, …) that `Training.measure` finds without a step: of inputs and targets, at present weights.
     stores : dict of Node to Node
         What a step changes, weights and what the update rule remembers → its value after the step.
     weights : tuple of Node
@@ -39,14 +44,23 @@ class Step:
         What is fed as a number at each step.
     scalars : Scalars
         The numbers.
+    address : Node, optional
+        Where the random numbers of a step come from: an integer source of shape (2,), fed `Data.address`.
     """
 
     cost: Node
+    measured: tuple[Node, ...]
     stores: Mapping[Node, Node]
     weights: tuple[Node, ...]
     tables: tuple[Node, ...]
     inputs: tuple[Node, ...]
     scalars: Scalars
+    address: Node | None = None
+
+
+def address_of(seed: int, step: int) -> Array:
+    """Where the random numbers of a step are: (seed, step), the 64 bits of each as an integer."""
+    return np.array([seed, step], np.uint64).view(np.int64)
 
 
 @dataclass(frozen=True)
@@ -60,7 +74,8 @@ class Data:
     batch_size : int
         Rows a step; the last batch of an epoch holds what is left.
     seed : int
-        Of the order of rows, which is another one in each epoch. A batch of all rows takes them as they come.
+        Of the order of rows, which is another one in each epoch, and of the random numbers of steps. A batch of all
+        rows takes them as they come.
     """
 
     tables: tuple[Array, ...]
@@ -77,6 +92,10 @@ class Data:
         """Steps in an epoch."""
         return -(-self.n_rows // self.batch_size)
 
+    def address(self, step: int) -> Array:
+        """Where the random numbers of the step with this number are."""
+        return address_of(self.seed, step)
+
     def batches(self, epoch: int) -> Iterator[Array | slice]:
         """The rows of each batch."""
         if self.batch_size >= self.n_rows:
@@ -85,6 +104,39 @@ class Data:
         order = permutation(self.seed, Stream.SHUFFLE, epoch, self.n_rows)
         for first in range(0, self.n_rows, self.batch_size):
             yield order[first : first + self.batch_size]
+
+
+@dataclass(frozen=True)
+class Run:
+    """How far a run is to go.
+
+    Parameters
+    ----------
+    first_epoch : int
+        Its number, from 1; the order of rows depends on it.
+    n_epochs : int
+    first_step : int
+        Steps of the first epoch that an earlier run has done.
+    epoch_cost : float
+        The sum of cost times rows over those.
+    cost_limit : float
+        An epoch whose cost is above it is the last one.
+    steps_limit : int, optional
+        Steps in all runs.
+    seconds_limit : float
+        Of this run, by the monotonic clock; looked at before each step.
+    keep : str
+        Which values `Training.restore_best` goes back to.
+    """
+
+    first_epoch: int
+    n_epochs: int
+    first_step: int = 0
+    epoch_cost: float = 0.0
+    cost_limit: float = math.inf
+    steps_limit: int | None = None
+    seconds_limit: float = math.inf
+    keep: Best = ""
 
 
 @dataclass
@@ -96,15 +148,22 @@ class Outcome:
     costs, seconds : list of float
         Of each whole epoch: the average of its steps' costs; when it ended, since the run began.
     stopped : str
-        Why it ended early: a cost or a weight that is not finite, an epoch whose cost was above the limit, Ctrl-C.
+        Why it ended early: a cost or a weight that is not finite, an epoch whose cost was above the limit, as many
+        steps or seconds as there may be, Ctrl-C.
     cost : float
         The one that was not finite.
+    epoch_steps : int
+        Steps of the epoch that was begun last and is not whole.
+    epoch_cost : float
+        The sum of cost times rows over those.
     """
 
     costs: list[float] = field(default_factory=list[float])
     seconds: list[float] = field(default_factory=list[float])
     stopped: Stop = ""
     cost: float = math.nan
+    epoch_steps: int = 0
+    epoch_cost: float = 0.0
 
 
 class Training(Protocol):
@@ -127,16 +186,8 @@ class Training(Protocol):
         """Since the start, over all runs."""
         ...
 
-    def run(self, first_epoch: int, n_epochs: int, limit: float = math.inf) -> Outcome:
+    def run(self, run: Run) -> Outcome:
         """Run epochs.
-
-        Parameters
-        ----------
-        first_epoch : int
-            Its number, from 1; the order of rows depends on it.
-        n_epochs : int
-        limit : float
-            An epoch whose cost is above it is the last one.
 
         Returns
         -------
@@ -146,23 +197,37 @@ class Training(Protocol):
         """
         ...
 
+    def go_on_from(self, steps: int, best: Mapping[Node, Array] | None, best_cost: float) -> None:
+        """Say how many steps led to the start, before the first run, and the best weights among those."""
+        ...
+
+    @property
+    def best_cost(self) -> float:
+        """The lowest cost of an epoch, or what the start costs."""
+        ...
+
     def values(self) -> dict[Node, Array]:
         """Copies of all that steps change."""
         ...
 
-    def restore_best(self) -> None:
-        """Go back to the values after the epoch of the lowest cost; the start, where no epoch cost less.
+    def mark_best(self) -> None:
+        """The present weights are the best."""
+        ...
 
-        An engine keeps them only in runs with a limit.
-        """
+    def best(self) -> dict[Node, Array]:
+        """Copies of the best weights: the start, where none were marked or no epoch cost less."""
+        ...
+
+    def restore_best(self) -> None:
+        """Go back to the best weights; an engine has them only after runs that keep them."""
         ...
 
     def last_rows(self, epoch: int, most: int) -> Array | slice:
         """At most so many rows of the last batch of an epoch."""
         ...
 
-    def cost_of(self, rows: Array | slice) -> float:
-        """The cost of these rows at the present weights."""
+    def measure(self, tables: tuple[Array, ...], rows: Array | slice = slice(None)) -> list[Array]:
+        """`Step.measured` for these rows of tables like those of the step, at the present weights."""
         ...
 
     def step_back(self) -> None:
@@ -196,13 +261,14 @@ class NumpyTraining:
     def __init__(self, step: Step, data: Data, start: Mapping[Node, Array], dtype: str):
         self._step, self._data, self._dtype = step, data, dtype
         self._runner = Runner(plan([step.cost, *step.stores.values()]), dtype)
-        self._cost_runner = Runner(plan([step.cost]), dtype)
+        self._measure = Runner(plan(step.measured), dtype)
         first = {
             node: np.array(start[node], dtype) if node in start else np.zeros(resolve(node.shape, {}), dtype)
             for node in step.stores
         }
         self._state = _State(first, first)
-        self._best, self._best_cost = first, math.inf
+        self._best: Mapping[Node, Array] = first
+        self._best_cost = math.inf
 
     @property
     def steps_done(self) -> int:
@@ -211,32 +277,56 @@ class NumpyTraining:
     def start_from(self, cost: float) -> None:
         self._best_cost = cost
 
-    def run(self, first_epoch: int, n_epochs: int, limit: float = math.inf) -> Outcome:
-        outcome, began = Outcome(), time.monotonic()
+    @property
+    def best_cost(self) -> float:
+        return self._best_cost
+
+    def go_on_from(self, steps: int, best: Mapping[Node, Array] | None, best_cost: float) -> None:
+        self._state = replace(self._state, step=steps)
+        self._best_cost = best_cost
+        self._best = self._best if best is None else {**self._best, **best}
+
+    def run(self, run: Run) -> Outcome:
+        outcome = Outcome(epoch_steps=run.first_step, epoch_cost=run.epoch_cost)
+        began = time.monotonic()
         try:
-            for epoch in range(first_epoch, first_epoch + n_epochs):
-                total = 0.0
-                for rows in self._data.batches(epoch):
-                    feeds = self._feeds(rows)
-                    outcome.cost, after = self._one(feeds)
-                    outcome.stopped = self._take(outcome.cost, after)
-                    if outcome.stopped:
-                        return outcome
-                    total += outcome.cost * len(feeds[self._step.tables[0]])
-                outcome.costs.append(total / self._data.n_rows)
+            for epoch in range(run.first_epoch, run.first_epoch + run.n_epochs):
+                outcome.stopped = self._epoch(epoch, outcome, run, began)
+                if outcome.stopped:
+                    return outcome
+                outcome.costs.append(outcome.epoch_cost / self._data.n_rows)
                 outcome.seconds.append(time.monotonic() - began)
-                if outcome.costs[-1] > limit:
+                outcome.epoch_steps, outcome.epoch_cost = 0, 0.0
+                if outcome.costs[-1] > run.cost_limit:
                     outcome.stopped = "runaway"
                     return outcome
-                if outcome.costs[-1] < self._best_cost:
+                if run.keep == "cost" and outcome.costs[-1] < self._best_cost:
                     self._best, self._best_cost = self._state.now, outcome.costs[-1]
         except KeyboardInterrupt:
             outcome.stopped = "interrupted"
         return outcome
 
-    def _feeds(self, rows: Array | slice) -> dict[Node, Any]:
-        tables = (np.ascontiguousarray(table[rows]) for table in self._data.tables)
-        return {**self._state.now, **dict(zip(self._step.tables, tables, strict=True))}
+    def _epoch(self, epoch: int, outcome: Outcome, run: Run, began: float) -> Stop:
+        for rows in islice(self._data.batches(epoch), outcome.epoch_steps, None):
+            if run.steps_limit is not None and self.steps_done >= run.steps_limit:
+                return "steps"
+            if time.monotonic() - began >= run.seconds_limit:
+                return "time"
+            feeds = self._feeds(rows)
+            outcome.cost, after = self._one(feeds)
+            stopped = self._take(outcome.cost, after)
+            if stopped:
+                return stopped
+            outcome.epoch_steps += 1
+            outcome.epoch_cost += outcome.cost * len(feeds[self._step.tables[0]])
+        return ""
+
+    def _feeds(self, rows: Array | slice, tables: tuple[Array, ...] | None = None) -> dict[Node, Any]:
+        own = (np.ascontiguousarray(table[rows]) for table in tables or self._data.tables)
+        feeds = {**self._state.now, **dict(zip(self._step.tables, own, strict=False))}
+        if self._step.address is not None:
+            feeds[self._step.address] = self._data.address(self.steps_done + 1)
+        return feeds
 
     def _one(self, feeds: Mapping[Node, Any]) -> tuple[float, dict[Node, Array]]:
         """The cost of a step, and the values after it."""
@@ -256,16 +346,21 @@ class NumpyTraining:
     def values(self) -> dict[Node, Array]:
         return {node: np.array(array, order="C") for node, array in self._state.now.items()}
 
+    def mark_best(self) -> None:
+        self._best = self._state.now
+
+    def best(self) -> dict[Node, Array]:
+        return {node: np.array(self._best[node], order="C") for node in self._step.weights}
+
     def restore_best(self) -> None:
-        self._state = replace(self._state, now=self._best)
+        self._state = replace(self._state, now={**self._state.now, **self.best()})
 
     def last_rows(self, epoch: int, most: int) -> Array | slice:
         *_, rows = self._data.batches(epoch)
         return slice(most) if isinstance(rows, slice) else rows[:most]
 
-    def cost_of(self, rows: Array | slice) -> float:
-        (cost,) = self._cost_runner.run(self._feeds(rows))
-        return float(cost)
+    def measure(self, tables: tuple[Array, ...], rows: Array | slice = slice(None)) -> list[Array]:
+        return self._measure.run(self._feeds(rows, tables))
 
     def step_back(self) -> None:
         self._state = replace(self._state, now=self._state.before)

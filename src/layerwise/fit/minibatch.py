@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-import math
-import time
+import contextlib
+import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from layerwise.arrays import precision_name
-from layerwise.engine.choice import training
-from layerwise.engine.training import Data, Outcome
-from layerwise.errors import DataError, DivergenceWarning, TrainingInterrupted
-from layerwise.fit.history import Epoch, Fit, History
-from layerwise.network.build import step_graph
+from layerwise.engine.training import Data
+from layerwise.errors import CheckpointError, DataError, DivergenceWarning, TrainingInterrupted
+from layerwise.fit.checkpoints import CheckpointFolder
+from layerwise.fit.diagnostics import notes_before
+from layerwise.fit.history import Fit
+from layerwise.fit.loop import Loop, OnEpoch, Position, Task
+from layerwise.fit.saving import Checkpoints
+from layerwise.fit.stopping import Patience
+from layerwise.fit.validation import Validation, chosen_metrics, classes_of, given_rows, split
+from layerwise.fit.weights import class_weights
+from layerwise.network.checks import checked_count, checked_number
 from layerwise.network.data import (
+    check_batch,
     check_finite,
     check_inputs,
     check_parameters,
     check_targets,
+    check_weights,
     in_order,
     weighted_rows,
 )
+from layerwise.network.groups import Clip, Group
 from layerwise.network.network import Network
 from layerwise.network.updates import Momentum, UpdateRule
-from layerwise.ops.losses import LOSSES
 from layerwise.randomness import Stream, permutation
-from layerwise.types import Array
+from layerwise.types import Array, FloatArray
 
 
 def train(
@@ -36,15 +43,33 @@ def train(
     X: Any,
     Y: Any,
     *,
-    params: Mapping[str, Any] | None = None,
+    params: Mapping[str, Any] | Fit | None = None,
     optimizer: UpdateRule | None = None,
     batch_size: int | None = 128,
     epochs: int = 10,
     seed: int = 0,
     sample_weight: Any = None,
+    class_weight: Any = None,
+    groups: Mapping[str, Group] | None = None,
+    clip_value: float | None = None,
+    clip_norm: float | None = None,
+    validation: Any = None,
+    metric: Any = None,
+    patience: int | None = None,
+    min_improvement: float = 0.0,
+    restore_best: bool = True,
+    max_steps: int | None = None,
+    max_seconds: float | None = None,
+    restarts: int = 0,
+    diagnostics: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    every: int = 1,
+    every_steps: int | None = None,
+    keep: int = 3,
     dtype: str | None = None,
     engine: str = "native",
-    on_epoch_end: Callable[[Epoch], None] | None = None,
+    on_epoch_end: OnEpoch | Sequence[OnEpoch] | None = None,
 ) -> Fit:
     """Learn the weights of a network.
 
@@ -54,44 +79,89 @@ def train(
     X : (N, n_0) array_like
         Samples in rows; any real dtype and memory layout. Converted batch by batch, never modified.
     Y : (N, n_L) array_like, or (N,) for one output or for the labels of cross-entropy
-    params : dict of str to array, optional
-        Starting weights; by default ``net.initialise(seed)``. Not modified.
+    params : dict of str to array, or Fit, optional
+        Starting weights; by default ``net.initialise(seed)``. Not modified. From a `Fit` the training goes on after
+        its last step: with what the optimizer remembers, the count of steps, and another order of the samples.
     optimizer : UpdateRule, optional
-        By default ``Momentum(0.01, 0.9)``.
+        By default ``Momentum(0.01, 0.9)``. Its learning rate may be a `Schedule`.
     batch_size : int or None
         Samples a step. The last batch of an epoch holds what is left. None, or a number from N on:
         the whole data set at once, in its own order.
     epochs : int
         Passes over the data.
     seed : int
-        Of starting weights and of the order of samples.
+        Of starting weights, of the order of samples, of masks, and of the rows that are held out.
     sample_weight : (N,) array_like, optional
         >= 0; scaled to mean 1 over the data set. A row of weight 0 is absent.
+    class_weight : "balanced" or dict of class number to float, optional
+        What the weights of the samples of a class are multiplied by; "balanced": N / (K · samples of the class), so
+        that all K classes weigh the same.
+    groups : dict of str to Group, optional
+        Learning rate and decay of the parameters whose names fit a pattern: ``{"b*": lw.Group(weight_decay=0.0)}``.
+    clip_value, clip_norm : float > 0, optional
+        Limit of each entry of the gradients; of the norm of all gradients together.
+    validation : float, or tuple (X, Y) or (X, Y, sample_weight), optional
+        Rows to judge every epoch by: a share of the rows, which are then not learned from (classes by their shares),
+        or rows of their own.
+    metric : str, callable, or list of these, optional
+        What is found on the validation rows besides the cost: names such as "accuracy", "roc_auc", "rmse", or
+        functions of targets and outputs, of which less is better. The first one decides which epoch is the best; by
+        default the cost does.
+    patience : int, optional
+        As many epochs without an improvement end the fit. Needs ``validation``.
+    min_improvement : float
+        Changes of the score up to this are no improvement.
+    restore_best : bool
+        Whether the weights are those of the best epoch, of equal ones the last, instead of the last step's.
+    max_steps, max_seconds : optional
+        The fit ends after as many steps, or before the first step that would begin later; seconds by the monotonic
+        clock.
+    restarts : int
+        As many times a fit that diverges begins again, with a tenth of its learning rate.
+    diagnostics : bool
+        Whether norms, dead and saturated units of each layer are found after every epoch: ``fit.history[-1].layers``.
+    checkpoint : path, optional
+        A folder for checkpoints: all that is needed to go on as if nothing had happened. It is made if there is none,
+        and must hold none of an earlier fit.
+    resume : path, optional
+        The folder of a fit that was cut off: with the same data and settings it goes on after the newest checkpoint
+        that is whole, to the same bits, and saves there. A folder without checkpoints is one of a fit that had not
+        begun.
+    every, every_steps : int
+        Epochs from one checkpoint to the next, or steps. The start and the end are saved as well.
+    keep : int
+        Whole checkpoints that stay in the folder.
     dtype : {"float64", "float32"}, optional
         Precision; by default that of ``params``, else float64.
     engine : {"native", "numpy"}
         What runs the steps. NumPy is the definition; native code agrees with it to rounding, and is the same to the
         bit on any number of threads.
-    on_epoch_end : callable(Epoch), optional
-        Called after each epoch.
+    on_epoch_end : callable(Epoch), or list of these, optional
+        Called after each epoch. What one returns, if not None or False, ends the fit; text is given as the reason.
 
     Returns
     -------
     Fit
-        ``fit.params``, ``fit.history``, ``fit.stop_reason``.
+        ``fit.params``, ``fit.history``, ``fit.stop_reason``, ``fit.best_epoch``, ``fit.notes``.
 
     Raises
     ------
     ShapeError, DataError
         Data or numbers that do not fit.
+    CheckpointError
+        The folder cannot be written, is in use by another fit, or is of a fit with other data or settings.
     TrainingInterrupted
-        Ctrl-C; a KeyboardInterrupt whose ``.fit`` holds the weights of the last whole step.
+        Ctrl-C; a KeyboardInterrupt whose ``.fit`` holds the weights of the last whole step, or with validation those
+        of the best epoch.
 
     Warns
     -----
     DivergenceWarning
         The cost stopped being finite: the fit ends with the last weights whose cost was finite. Or an epoch
-        cost `GROWTH` times as much as the start: it ends with the weights of the lowest cost.
+        cost `GROWTH` times as much as the start: it ends with the weights of the lowest cost. With validation it ends
+        with those of the best epoch.
+    CheckpointWarning
+        A checkpoint after the first could not be saved; earlier ones are intact, and the fit goes on.
 
     Examples
     --------
@@ -103,148 +173,155 @@ def train(
     """
     if not isinstance(net, Network):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DataError(f"train takes a Network first; got {type(net).__name__}.")
-    if on_epoch_end is not None and not callable(on_epoch_end):  # pyright: ignore[reportUnnecessaryComparison]
-        raise DataError(f"on_epoch_end must be a function of an Epoch; got {on_epoch_end!r}.")
     permutation(seed, Stream.SHUFFLE, 0, 1)  # refuses what is no seed, also where no order is drawn
-    start, dtype = _starting_weights(net, params, seed, dtype)
-    tables = _checked_tables(net, X, Y, sample_weight, dtype)
-    _check_count(epochs, "epochs")
-    if batch_size is not None:
-        _check_count(batch_size, "batch_size")
     optimizer = Momentum() if optimizer is None else optimizer
     if not isinstance(optimizer, UpdateRule):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DataError(f"optimizer must be an update rule such as layerwise.SGD(0.1); got {optimizer!r}.")
-    rows = len(tables[0]) if batch_size is None else min(int(batch_size), len(tables[0]))
-    if optimizer.full_batch and rows < len(tables[0]):
-        raise DataError(
-            f"{type(optimizer).__name__} takes all {len(tables[0])} samples at once; got batch_size={batch_size}. "
-            "Give batch_size=None, or for minibatches another rule such as layerwise.Adam()."
-        )
-    if rows == len(tables[0]):
-        tables = tuple(in_order(table, dtype) for table in tables)  # once, not in every epoch
-    loop = _Loop(net, optimizer, Data(tables, rows, seed), start, dtype, engine)
-    try:
-        loop.run(int(epochs), on_epoch_end)
-    except KeyboardInterrupt:
-        raise TrainingInterrupted(loop.interrupted()) from None
+    start, dtype = _start(net, params, seed, dtype)
+    tables, judge = _tables(net, X, Y, sample_weight, class_weight, validation, seed, dtype)
+    data = _batches(net, tables, batch_size, optimizer, seed, dtype)
+    judged = None if judge is None else Validation(judge[0], judge[1], chosen_metrics(net, metric), net)
+    for name, value in (("metric", metric), ("patience", patience)):
+        if judged is None and value is not None:
+            raise DataError(f"{name} needs rows to judge by. Give validation=0.2, or validation=(X, Y).")
+    task = Task(
+        net,
+        optimizer,
+        groups or {},
+        Clip(clip_value, clip_norm),
+        data,
+        dtype,
+        engine,
+        checked_count(epochs, "epochs") + len(start.epochs),
+        None if max_steps is None else checked_count(max_steps, "max_steps") + start.steps,
+        None if max_seconds is None else checked_number("max_seconds", max_seconds, above=0.0) + start.seconds,
+        judged,
+        Patience(judged is not None and judged.larger_is_better, patience, min_improvement),
+        restore_best,
+        diagnostics,
+        _listeners(on_epoch_end),
+    )
+    restarts = 0 if restarts == 0 else checked_count(restarts, "restarts")
+    notes = notes_before(net, data.tables[0], data.tables[1], start.params)
+    with _opened(task, checkpoint, resume, every, every_steps, keep) as saves:
+        return _run(task, start, restarts, saves, notes)
+
+
+def _run(task: Task, start: Position, restarts: int, saves: Checkpoints | None, notes: list[str]) -> Fit:
+    """Fit a task, from the newest checkpoint if there is one; again at a smaller rate where it diverges."""
+    resumed = None if saves is None else saves.resumed(notes)
+    done = 0 if saves is None else saves.restarts
+    while True:
+        rule = task.rule if not done else task.rule.at({"learning_rate": 0.1**done * task.rule.learning_rate})
+        loop = Loop(replace(task, rule=rule), resumed or start, saves)
+        loop.notes = notes
+        try:
+            loop.run()
+        except KeyboardInterrupt:
+            raise TrainingInterrupted(loop.interrupted()) from None
+        if not loop.diverged or done == restarts:
+            break
+        notes.append(f"Begun again with a tenth of the learning rate: {loop.stop_reason}")
+        done, resumed = done + 1, None
+        if saves is not None:
+            saves.begin_again()
+    if loop.diverged:
+        warnings.warn(loop.stop_reason, DivergenceWarning, stacklevel=3)
     return loop.fit()
 
 
-def _checked_tables(net: Network, X: Any, Y: Any, sample_weight: Any, dtype: str) -> tuple[Array, ...]:
-    """X, Y and, where they differ, the weights of samples."""
+@contextlib.contextmanager
+def _opened(
+    task: Task, checkpoint: Any, resume: Any, every: int, every_steps: int | None, keep: int
+) -> Generator[Checkpoints | None, None, None]:
+    """What saves to the folder that is named, if one is."""
+    if checkpoint is None and resume is None:
+        yield None
+        return
+    if checkpoint is not None and resume is not None:
+        raise DataError("Give either checkpoint, for a new fit, or resume, to go on with one; not both.")
+    if resume is not None and not os.path.isdir(resume):
+        raise CheckpointError(f"There is no folder {os.fsdecode(resume)} to resume from.")
+    checked_count(every, "every")
+    if every_steps is not None:
+        checked_count(every_steps, "every_steps")
+    where: Any = resume if checkpoint is None else checkpoint
+    with CheckpointFolder(where, keep) as folder:
+        if checkpoint is not None and folder.newest() is not None:
+            raise CheckpointError(
+                f"{folder.path} holds checkpoints of an earlier fit. Go on with that by "
+                f"resume={os.fsdecode(checkpoint)!r}, or give an empty folder."
+            )
+        yield Checkpoints(folder, task, every, every_steps)
+
+
+def _listeners(given: Any) -> tuple[OnEpoch, ...]:
+    listed = () if given is None else tuple(given) if isinstance(given, (list, tuple)) else (given,)
+    for listener in listed:
+        if not callable(listener):
+            raise DataError(f"on_epoch_end must be a function of an Epoch; got {listener!r}.")
+    return listed
+
+
+def _batches(net: Network, tables: tuple[Array, ...], batch_size: Any, rule: UpdateRule, seed: int, dtype: str) -> Data:
+    n = len(tables[0])
+    rows = n if batch_size is None else min(checked_count(batch_size, "batch_size"), n)
+    if rule.full_batch and rows < n:
+        raise DataError(
+            f"{type(rule).__name__} takes all {n} samples at once; got batch_size={batch_size}. "
+            "Give batch_size=None, or for minibatches another rule such as layerwise.Adam()."
+        )
+    check_batch(net, rows)
+    if rows == n:
+        tables = tuple(in_order(table, dtype) for table in tables)  # once, not in every epoch
+    return Data(tables, rows, seed)
+
+
+def _tables(
+    net: Network,
+    X: Any,
+    Y: Any,
+    sample_weight: Any,
+    class_weight: Any,
+    validation: Any,
+    seed: int,
+    dtype: str,
+) -> tuple[tuple[Array, ...], tuple[tuple[Array, Array], FloatArray | None] | None]:
+    """X, Y and, where they differ, the weights of samples; and the rows to judge by with their weights."""
     X = check_inputs(net, X, dtype)
     if len(X) == 0:
         raise DataError("X has no rows; at least one sample is needed to learn from.")
-    X, Y, weights = weighted_rows(X, check_targets(net, Y, len(X), dtype), sample_weight, dtype)
-    return (X, Y) if weights is None else (X, Y, weights)
+    Y = check_targets(net, Y, len(X), dtype)
+    judge = None
+    if validation is not None and isinstance(validation, (tuple, list)):
+        judge = given_rows(net, validation, dtype)
+    elif validation is not None:
+        own = None if sample_weight is None else check_weights(sample_weight, len(X))
+        if own is not None and not own.all():  # rows of weight 0 are absent, also where rows are held out
+            X, Y, own = X[own > 0], Y[own > 0], own[own > 0]
+        learned, held_out = split(len(X), validation, seed, classes_of(net, Y))
+        judge = (X[held_out], Y[held_out]), None if own is None else own[held_out]
+        X, Y, sample_weight = X[learned], Y[learned], None if own is None else own[learned]
+    if class_weight is not None:
+        sample_weight = class_weights(class_weight, classes_of(net, Y), sample_weight, len(X), net)
+    X, Y, weights = weighted_rows(X, Y, sample_weight, dtype)
+    return ((X, Y) if weights is None else (X, Y, weights)), judge
 
 
-def _check_count(value: Any, name: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise DataError(f"{name} must be a positive integer; got {value!r}.")
-
-
-def _starting_weights(
-    net: Network, params: Mapping[str, Any] | None, seed: int, dtype: str | None
-) -> tuple[dict[str, Array], str]:
+def _start(net: Network, params: Any, seed: int, dtype: str | None) -> tuple[Position, str]:
+    """Where the fit begins, and its precision."""
     dtype = None if dtype is None else precision_name(dtype)
     if params is None:
-        return net.initialise(seed, dtype or "float64"), dtype or "float64"
-    arrays, own = check_parameters(net, params)
+        return Position(net.initialise(seed, dtype or "float64")), dtype or "float64"
+    earlier = params if isinstance(params, Fit) else None
+    if earlier is not None and earlier.network != net:
+        raise DataError(f"params is a fit of another network: {earlier.network!r}.")
+    arrays, own = check_parameters(net, params if earlier is None else earlier.last)
     for name, array in arrays.items():
         check_finite(array, f"params[{name!r}]", dtype or own)
-    return {k: a.astype(dtype or own, copy=False) for k, a in arrays.items()}, dtype or own
-
-
-GROWTH = 100.0
-"""An epoch whose cost is this many times that of the starting weights is a fit that runs away."""
-
-_LAST_FINITE = "The last weights whose cost was finite are kept."
-_SAMPLE = 256
-"""Rows from which the cost is found at the start and after the last step: more would cost as much as a step."""
-
-
-class _Loop:
-    """A fit in progress."""
-
-    def __init__(self, net: Network, rule: UpdateRule, data: Data, start: dict[str, Array], dtype: str, engine: str):
-        self.net, self.rule, self.data = net, rule, data
-        self.epochs: list[Epoch] = []
-        self.epoch = 0
-        self.stop_reason = ""
-        self.diverged = False
-        labels, weighted = data.tables[1].ndim == 1, len(data.tables) > 2
-        self._graph = step_graph(net.graph(labels=labels, weighted=weighted), rule)
-        values = self._graph.start(rule, start, dtype)
-        self._training = training(engine, self._graph.step(rule), data, values, dtype)
-        self._began = time.monotonic()
-
-    def run(self, epochs: int, on_epoch_end: Callable[[Epoch], None] | None) -> None:
-        start = self._training.cost_of(slice(_SAMPLE))
-        self._training.start_from(start)
-        bounded = LOSSES[self.net.loss.name].nonnegative
-        limit = GROWTH * start if bounded and start > 0 else math.inf
-        while len(self.epochs) < epochs:
-            outcome = self._run_some(1 if on_epoch_end is not None else epochs - len(self.epochs), limit)
-            if on_epoch_end is not None and self.epochs and outcome.costs:
-                on_epoch_end(self.epochs[-1])
-            if outcome.stopped:
-                self._stop(outcome, start)
-                return
-        self._check_last_step()
-        if not self.diverged:
-            self.stop_reason = f"All {epochs} epochs are done." if epochs > 1 else "The one epoch is done."
-
-    def _run_some(self, n_epochs: int, limit: float) -> Outcome:
-        begun = time.monotonic() - self._began
-        self.epoch = first = len(self.epochs) + 1
-        outcome = self._training.run(first, n_epochs, limit)
-        done = zip(outcome.costs, outcome.seconds, strict=True)
-        self.epochs += [Epoch(first + i, cost, begun + seconds) for i, (cost, seconds) in enumerate(done)]
-        self.epoch = len(self.epochs) + (outcome.stopped not in ("", "runaway"))
-        return outcome
-
-    def _stop(self, outcome: Outcome, start: float) -> None:
-        if outcome.stopped == "interrupted":
-            raise KeyboardInterrupt
-        here = f"epoch {self.epoch}, step {self._training.steps_done + 1}"
-        if outcome.stopped == "runaway":
-            last = self.epochs[-1]
-            grown = f"The cost grew from {start:.3g} at the start to {last.cost:.3g} in epoch {last.number}"
-            self._training.restore_best()
-            self._stop_diverged(grown, "The weights of the lowest cost are kept.")
-        elif outcome.stopped == "cost":
-            self._stop_diverged(f"The cost became {outcome.cost} in {here}")
-        else:
-            self._stop_diverged(f"The weights became infinite or NaN in {here}")
-
-    def _check_last_step(self) -> None:
-        """No further step would find out that the last one led to weights of infinite cost."""
-        cost = self._training.cost_of(self._training.last_rows(len(self.epochs), _SAMPLE))
-        if not math.isfinite(cost):
-            self._training.step_back()
-            self._stop_diverged(f"The cost is {cost} after the last step")
-
-    def _stop_diverged(self, what: str, kept: str = _LAST_FINITE) -> None:
-        rate = self.rule.learning_rate
-        if not self._training.steps_done:
-            kept = "The starting weights are kept."
-        self.diverged = True
-        self.stop_reason = (
-            f"{what}, with learning rate {rate:g}. {kept} "
-            f"Try learning rate {rate / 10:g}, or scale inputs and targets to about 1."
-        )
-        warnings.warn(self.stop_reason, DivergenceWarning, stacklevel=5)
-
-    def interrupted(self) -> Fit:
-        """What has been learned when Ctrl-C came."""
-        steps = self._training.steps_done
-        self.stop_reason = f"Ctrl-C in epoch {self.epoch}, after {steps} steps in all; their weights are kept."
-        return self.fit()
-
-    def fit(self) -> Fit:
-        """What has been learned so far."""
-        values = self._training.values()
-        weights = {name: values[node] for name, node in self._graph.graph.parameters.items()}
-        history = History(tuple(self.epochs))
-        return Fit(self.net, weights, self.rule, history, self.stop_reason, self.diverged, self._training.engine)
+    dtype = dtype or own
+    weights = {k: a.astype(dtype, copy=False) for k, a in arrays.items()}
+    if earlier is None:
+        return Position(weights), dtype
+    seconds = earlier.history[-1].seconds if earlier.history else 0.0
+    return Position(weights, earlier.slots, earlier.steps, earlier.history.epochs, seconds=seconds), dtype

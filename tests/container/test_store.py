@@ -1,10 +1,11 @@
-"""The model file: what is written comes back, in one spelling, wherever it is put."""
+"""Files of models and of checkpoints: what is written comes back, in one spelling, wherever it is put."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,11 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layerwise.errors import ModelFileError
-from layerwise.model.store import FORMAT_VERSION, read, write
+from layerwise.container import store
+from layerwise.container.kinds import CHECKPOINT, KINDS, MODEL, Kind
+from layerwise.errors import CheckpointError, ModelFileError
+
+read, write = partial(store.read, MODEL), partial(store.write, MODEL)
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX files")
 
@@ -52,7 +56,7 @@ def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "m.layerwise"
     write(path, DOCUMENT, tensors())
     document, arrays = read(path)
-    assert document.pop("format") == FORMAT_VERSION == 1
+    assert document.pop("format") == MODEL.version == 1
     assert isinstance(document.pop("layerwise"), str)
     assert document == DOCUMENT
     assert_same(arrays, tensors())
@@ -90,6 +94,63 @@ def test_digest_is_the_documented_one(tmp_path: Path) -> None:
     assert data[8:35] == b'{"__metadata__":{"sha256":"'
     assert hashlib.sha256(data[:35] + b"0" * 64 + data[99:]).hexdigest().encode() == data[35:99]
     assert int.from_bytes(data[:8], "little") % 8 == 0
+
+
+def test_a_model_is_written_as_it_always_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes of format 1, spelled out: files that exist must stay readable, and equal to new ones."""
+    monkeypatch.setattr(store, "_library_version", lambda: "0.1.0")
+    write(tmp_path / "m", {"k": [1, {"ö": None}]}, {"b": np.ones(1, np.float32), "W": np.array([[1.0, -0.0]])})
+    header = (
+        b'{"__metadata__":{"sha256":"' + b"0" * 64 + b'",'
+        rb'"layerwise":"{\"format\":1,\"k\":[1,{\"\\u00f6\":null}],\"layerwise\":\"0.1.0\"}"},'
+        b'"W":{"dtype":"F64","shape":[1,2],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[1],"data_offsets":[16,20]}}'
+    )
+    header += b" " * (-len(header) % 8)
+    numbers = bytes.fromhex("000000000000f03f00000000000000800000803f")
+    file = len(header).to_bytes(8, "little") + header + numbers
+    digest = hashlib.sha256(file).hexdigest().encode()
+    assert (tmp_path / "m").read_bytes() == file[:35] + digest + file[99:]
+
+
+def test_what_only_a_checkpoint_holds(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    nans = np.array([0x7FF8000000000001, 0xFFF0000000000123, 0x7FF0000000000000], np.uint64).view(np.float64)
+    arrays = {
+        **tensors(),
+        "a": np.array([1, 2, 3], np.uint8),  # what follows does not begin at a multiple of 8
+        "cost": np.array([np.nan, np.inf, -np.inf, 1.0]),
+        "cost32": np.array([np.nan, -np.inf], np.float32),
+        "nans": nans,
+        "order": np.array([[-(2**63)], [2**63 - 1]]),
+        "state": np.array([2**64 - 1, 0], ">u8"),
+    }
+    store.write(CHECKPOINT, path, DOCUMENT, arrays)
+    document, got = store.read(CHECKPOINT, path)
+    assert {**document, **DOCUMENT} == document
+    assert_same(got, arrays)
+    assert got["nans"].view(np.uint64).tolist() == nans.view(np.uint64).tolist()
+    with pytest.raises(ModelFileError, match="it is a checkpoint, not a model; a fit goes on from it"):
+        read(path)
+    others = safetensors.numpy.load_file(path)
+    assert {name: value.tobytes() for name, value in others.items()} == {k: v.tobytes() for k, v in got.items()}
+
+
+@pytest.mark.parametrize("dtype", ["int32", "bool", "float16", "complex128", "M8[s]", "U3"])
+def test_what_a_checkpoint_does_not_hold(tmp_path: Path, dtype: str) -> None:
+    expected = "expected float32, float64, int64, uint64 or uint8. The earlier checkpoints are intact"
+    with pytest.raises(CheckpointError, match=expected):
+        store.write(CHECKPOINT, tmp_path / "c", {}, {"W": np.zeros(1, dtype)})
+    assert only(tmp_path)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_messages_name_the_kind(tmp_path: Path, kind: Kind) -> None:
+    with pytest.raises(kind.error, match=f"is not a usable {kind.name} file: there is no such file"):
+        store.read(kind, tmp_path / "c")
+    with pytest.raises(kind.error, match=f"The {kind.name} was not saved to .*c: .*No such file"):
+        store.write(kind, tmp_path / "absent" / "c", {}, {})
+    with pytest.raises(kind.error, match=f"A {kind.name} file is named by text or a path; got 3"):
+        store.read(kind, 3)  # type: ignore[arg-type]
 
 
 values = st.recursive(
@@ -131,6 +192,7 @@ def test_any_json_comes_back(tmp_path_factory: pytest.TempPathFactory, document:
         ({}, {"a\x00b": np.zeros(1)}, "cannot be printed"),
         ({}, {"\ud800": np.zeros(1)}, "cannot be printed"),
         ({}, {7: np.zeros(1)}, "cannot have the name 7"),
+        ({}, {"W": np.zeros(1), 7: np.zeros(1)}, "cannot have the name 7"),
         ({}, {f"W{i}": np.zeros(0) for i in range(10_001)}, "10001 tensors"),
     ],
 )

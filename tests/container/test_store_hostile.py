@@ -1,9 +1,10 @@
-"""Model files that are damaged or made to do harm: each is refused by ModelFileError."""
+"""Files that are damaged or made to do harm: each is refused by the error of its kind."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from layerwise.errors import ModelFileError
-from layerwise.model.store import read, write
+from layerwise.container.kinds import CHECKPOINT, KINDS, MODEL, Kind
+from layerwise.container.store import peek, read, write
+from layerwise.errors import CheckpointError
 
 TENSORS = {"W1": np.arange(6, dtype=np.float64).reshape(2, 3), "b1": np.ones(3, np.float32), "z": np.zeros((0, 2))}
 START = b'{"__metadata__":{"sha256":"'
@@ -61,10 +63,15 @@ def seal(header: bytes, data: bytes, *, pad: bool = True, length: int | None = N
     return file[:35] + digest + file[99:]
 
 
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.name)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def good(tmp_path_factory: pytest.TempPathFactory, kind: Kind) -> bytes:
     path = tmp_path_factory.mktemp("good") / "m"
-    write(path, {"k": [1, {"x": 0.5}]}, TENSORS)
+    write(kind, path, {"k": [1, {"x": 0.5}]}, TENSORS)
     return path.read_bytes()
 
 
@@ -72,21 +79,22 @@ def parts(file: bytes) -> tuple[Pairs, Pairs, bytes]:
     """Header, document and numbers of a file."""
     length = int.from_bytes(file[:8], "little")
     header = pairs(json.loads(file[8 : 8 + length]))
-    return header, pairs(json.loads(header.get("__metadata__").get("layerwise"))), file[8 + length :]
+    return header, pairs(json.loads(header.get("__metadata__")[1][1])), file[8 + length :]
 
 
 def forge(header: Pairs, document: Any, data: bytes) -> bytes:
     metadata = header[0][1]
     if isinstance(metadata, Pairs):
-        metadata.set("layerwise", document if isinstance(document, str) else spell(document))
+        for key in (kind.key for kind in KINDS):
+            metadata.set(key, document if isinstance(document, str) else spell(document))
     return seal(spell(header).encode(), data)
 
 
-def refused(path: Path, content: bytes, message: str = "not a usable") -> None:
+def refused(kind: Kind, path: Path, content: bytes, message: str = "not a usable") -> None:
     path.write_bytes(content)
-    with pytest.raises(ModelFileError, match=message) as caught:
-        read(path)
-    assert str(caught.value).startswith(f"{path} is not a usable model file: ")
+    with pytest.raises(kind.error, match=message) as caught:
+        read(kind, path)
+    assert str(caught.value).startswith(f"{path} is not a usable {kind.name} file: ")
     assert len(str(caught.value)) < len(str(path)) + 500
 
 
@@ -94,56 +102,103 @@ def test_forging_an_unchanged_file_gives_the_same_bytes(good: bytes) -> None:
     assert forge(*parts(good)) == good
 
 
-def test_every_flipped_byte_is_refused(tmp_path: Path, good: bytes) -> None:
+def test_every_flipped_byte_is_refused(tmp_path: Path, kind: Kind, good: bytes) -> None:
     for at in range(len(good)):
         for flip in (0x01, 0x20, 0x80, 0xFF):
-            refused(tmp_path / "m", good[:at] + bytes([good[at] ^ flip]) + good[at + 1 :])
+            refused(kind, tmp_path / "m", good[:at] + bytes([good[at] ^ flip]) + good[at + 1 :])
 
 
-def test_every_truncation_and_addition_is_refused(tmp_path: Path, good: bytes) -> None:
+def test_every_truncation_and_addition_is_refused(tmp_path: Path, kind: Kind, good: bytes) -> None:
     for size in range(len(good)):
-        refused(tmp_path / "m", good[:size])
+        refused(kind, tmp_path / "m", good[:size])
     for added in (b"\0", b" ", b"\n", b"PK\x05\x06" + bytes(18), good):
-        refused(tmp_path / "m", good + added, "where its header asks for")
-        refused(tmp_path / "m", added + good)
+        refused(kind, tmp_path / "m", good + added, "where its header asks for")
+        refused(kind, tmp_path / "m", added + good)
 
 
 @pytest.mark.parametrize(
     "content",
     [b"", b"\0", b"\0" * 8, b"\0" * 4096, b"\xff" * 4096, b"\x80\x04N.", b"PK\x03\x04" + bytes(50), b"a,b\n1,2\n" * 99],
 )
-def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
-    refused(tmp_path / "m", content)
+def test_other_files_are_refused(tmp_path: Path, kind: Kind, content: bytes) -> None:
+    refused(kind, tmp_path / "m", content)
 
 
-def test_other_safetensors_files_are_refused(tmp_path: Path) -> None:
+def test_other_safetensors_files_are_refused(tmp_path: Path, kind: Kind) -> None:
     safetensors.numpy.save_file({"a": np.zeros(3)}, tmp_path / "m")
-    refused(tmp_path / "m", (tmp_path / "m").read_bytes(), "__metadata__")
+    refused(kind, tmp_path / "m", (tmp_path / "m").read_bytes(), "__metadata__")
 
 
-def test_newer_format_names_both_versions_before_anything_else(tmp_path: Path, good: bytes) -> None:
+def test_newer_format_names_both_versions_before_anything_else(tmp_path: Path, kind: Kind, good: bytes) -> None:
     header, document, data = parts(good)
     document.set("format", 2)
     document.set("layerwise", "9.1")
     document.append(("new", "thing"))
     header.append(("t", Pairs([("dtype", "F8"), ("shape", [2]), ("codec", 1)])))
-    refused(tmp_path / "m", forge(header, document, data), "has format 2, .* '9.1', .* up to format 1; upgrade")
+    refused(kind, tmp_path / "m", forge(header, document, data), "has format 2, .* '9.1', .* up to format 1; upgrade")
 
 
 @pytest.mark.parametrize("version", [0, -1, True, 1.0, "1", None, [], Raw("1e0")])
-def test_formats_that_are_none(tmp_path: Path, good: bytes, version: Any) -> None:
+def test_formats_that_are_none(tmp_path: Path, kind: Kind, good: bytes, version: Any) -> None:
     header, document, data = parts(good)
     document.set("format", version)
-    refused(tmp_path / "m", forge(header, document, data), "expected a whole number from 1")
+    refused(kind, tmp_path / "m", forge(header, document, data), "expected a whole number from 1")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", ["<f4", "<f8"])
 def test_numbers_that_are_not_finite(tmp_path: Path, value: float, dtype: str) -> None:
-    write(tmp_path / "m", {}, {"W": np.zeros(3, dtype)})
+    write(MODEL, tmp_path / "m", {}, {"W": np.zeros(3, dtype)})
     header, document, data = parts((tmp_path / "m").read_bytes())
     data = data[: -np.dtype(dtype).itemsize] + np.array([value], dtype).tobytes()
-    refused(tmp_path / "m", forge(header, document, data), "'W' holds NaN or infinity")
+    refused(MODEL, tmp_path / "m", forge(header, document, data), "'W' holds NaN or infinity")
+
+
+@pytest.mark.parametrize("dtype", ["I64", "U64", "U8"])
+def test_dtypes_of_the_other_kind(tmp_path: Path, dtype: str) -> None:
+    write(MODEL, tmp_path / "m", {}, {"W": np.zeros(8 if dtype == "U8" else 1)})
+    header, document, data = parts((tmp_path / "m").read_bytes())
+    header.get("W").set("dtype", dtype)
+    header.get("W").set("data_offsets", [0, len(data[:8])])
+    refused(MODEL, tmp_path / "m", forge(header, document, data[:8]), f"dtype '{dtype}'; expected 'F32' or 'F64'")
+
+
+def test_one_kind_is_not_taken_for_the_other(tmp_path: Path, good: bytes, kind: Kind) -> None:
+    """Not even with a newer format: what it is comes before anything else."""
+    (other,) = (k for k in KINDS if k is not kind)
+    header, document, data = parts(good)
+    document.set("format", 99)
+    for content in (good, forge(header, document, data)):
+        refused(other, tmp_path / "m", content, f"it is a {kind.name}, not a {other.name}; {kind.use}")
+    both = Pairs([*header[0][1], (other.key, "{}")])
+    header[0] = ("__metadata__", both)
+    for reader in KINDS:
+        refused(reader, tmp_path / "m", seal(spell(header).encode(), data), "it is a ")
+
+
+def test_a_peek_sees_the_document_and_refuses_what_is_no_file(tmp_path: Path, good: bytes, kind: Kind) -> None:
+    path = tmp_path / "m"
+    path.write_bytes(good)
+    assert peek(kind, path) == read(kind, path)[0]
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    assert peek(kind, path)["k"] == [1, {"x": 0.5}]  # the numbers are not looked at
+    refused(kind, path, path.read_bytes(), "digest")
+    for content in (good[:-1], good + b"\0", good[:50], b""):
+        path.write_bytes(content)
+        with pytest.raises(kind.error, match="is not a usable"):
+            peek(kind, path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX links")
+def test_checkpoints_follow_no_links(tmp_path: Path) -> None:
+    write(CHECKPOINT, tmp_path / "real", {}, {})
+    (tmp_path / "link").symlink_to("real")
+    before = (tmp_path / "real").read_bytes()
+    for use in (read, peek, lambda kind, path: write(kind, path, {"k": 1}, {})):
+        with pytest.raises(CheckpointError, match="no regular file"):
+            use(CHECKPOINT, tmp_path / "link")
+    assert (tmp_path / "real").read_bytes() == before
+    assert (tmp_path / "link").is_symlink()
 
 
 NUMBERS = [
@@ -232,10 +287,10 @@ def mutate(rng: random.Random, header: Pairs, document: Pairs, data: bytes) -> t
     return header, document, data
 
 
-def test_structured_mutations_with_a_right_digest(tmp_path: Path, good: bytes) -> None:
+def test_structured_mutations_with_a_right_digest(tmp_path: Path, kind: Kind, good: bytes) -> None:
     path = tmp_path / "m"
     path.write_bytes(good)
-    original, arrays = read(path)
+    original, arrays = read(kind, path)
     rng = random.Random(0)
     accepted = 0
     for _ in range(3000):
@@ -249,8 +304,8 @@ def test_structured_mutations_with_a_right_digest(tmp_path: Path, good: bytes) -
         content = forge(header, document, data)
         path.write_bytes(content)
         try:
-            got, tensors = read(path)
-        except ModelFileError:
+            got, tensors = read(kind, path)
+        except kind.error:
             continue
         accepted += 1
         # What is taken is what it seems: the other reader sees the same, and it is the old content or openly new.
@@ -278,11 +333,11 @@ def test_structured_mutations_with_a_right_digest(tmp_path: Path, good: bytes) -
         (b'"', "not valid JSON"),
     ],
 )
-def test_headers_that_are_not_one(tmp_path: Path, text: bytes, message: str) -> None:
-    refused(tmp_path / "m", seal(text, b""), message)
+def test_headers_that_are_not_one(tmp_path: Path, kind: Kind, text: bytes, message: str) -> None:
+    refused(kind, tmp_path / "m", seal(text, b""), message)
 
 
-def test_other_spellings_of_the_same_content_are_refused(tmp_path: Path, good: bytes) -> None:
+def test_other_spellings_of_the_same_content_are_refused(tmp_path: Path, kind: Kind, good: bytes) -> None:
     header, _, data = parts(good)
     text = spell(header).encode()
     for other in (
@@ -291,5 +346,6 @@ def test_other_spellings_of_the_same_content_are_refused(tmp_path: Path, good: b
         text + b" " * 8,
         text.rstrip(b" ") + b"\n",
     ):
-        refused(tmp_path / "m", seal(other, data))
-    refused(tmp_path / "m", seal(text + b"  ", data, pad=False))
+        refused(kind, tmp_path / "m", seal(other, data))
+    for spaces in (-len(text) % 8 + 1, -len(text) % 8 + 8):
+        refused(kind, tmp_path / "m", seal(text + b" " * spaces, data, pad=False))

@@ -7,14 +7,17 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from layerwise.container import store
+from layerwise.container.kinds import MODEL
 from layerwise.errors import ModelFileError
-from layerwise.model.store import read, write
 
+read, write = partial(store.read, MODEL), partial(store.write, MODEL)
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX files")
 
 DOCUMENT = {"k": -7}
@@ -100,12 +103,13 @@ def test_folder_that_refuses_new_files(tmp_path: Path, monkeypatch) -> None:
 LIMITED = """
 import resource, signal, sys
 import numpy as np
+from layerwise.container import store
+from layerwise.container.kinds import MODEL
 from layerwise.errors import ModelFileError
-from layerwise.model.store import write
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
-    write(sys.argv[1], {}, {"W": np.zeros(1_000_000)})
+    store.write(MODEL, sys.argv[1], {}, {"W": np.zeros(1_000_000)})
 except ModelFileError as error:
     print(error)
 """
@@ -113,9 +117,10 @@ except ModelFileError as error:
 ENDLESS = """
 import sys
 import numpy as np
-from layerwise.model.store import write
+from layerwise.container import store
+from layerwise.container.kinds import MODEL
 for step in range(10**9):
-    write(sys.argv[1], {"step": step}, {"W": np.full(200_000, float(step))})
+    store.write(MODEL, sys.argv[1], {"step": step}, {"W": np.full(200_000, float(step))})
     print(step, flush=True)
 """
 

@@ -1,4 +1,4 @@
-"""Model files made to take time or memory, and things that are no files: refused soon and in bounded memory."""
+"""Files made to take time or memory, and things that are no files: refused soon and in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from layerwise.container import header as header_module
+from layerwise.container import store
+from layerwise.container.kinds import MODEL, Kind
 from layerwise.errors import ModelFileError
-from layerwise.model import header as header_module
-from layerwise.model.store import read, write
 
+read, write = partial(store.read, MODEL), partial(store.write, MODEL)
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX files")
 
 
@@ -130,11 +133,11 @@ def test_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.
     for change in (lambda f: f.truncate(200_000), lambda f: (f.seek(0, 2), f.write(b"x" * 70_000))):
         write(path, {}, {"W": np.zeros(50_000)})
 
-        def changing(header: bytes, change: Callable[[Any], object] = change) -> Any:
+        def changing(kind: Kind, header: bytes, change: Callable[[Any], object] = change) -> Any:
             with open(path, "r+b") as file:
                 change(file)
-            return parse(header)
+            return parse(kind, header)
 
-        monkeypatch.setattr("layerwise.model.store.parse_header", changing)
+        monkeypatch.setattr("layerwise.container.store.parse_header", changing)
         with pytest.raises(ModelFileError, match="while it was read"):
             read(path)

@@ -1,6 +1,6 @@
-"""The header of a model file: its layout, its one spelling, and the strict reader of both.
+"""The header of a file: its layout, its one spelling, and the strict reader of both.
 
-Floor 6; knows nothing of networks and opens no file (`store` does).
+Knows nothing of networks and opens no file (`store` does); `kinds` says what differs between models and checkpoints.
 
 Layout
 ------
@@ -10,15 +10,15 @@ Layout
     H bytes        header: one JSON object in ASCII, without white space, padded at its end with spaces
     the rest       the numbers of the tensors, in the order of their names, little-endian, C order, without gaps
 
-    {"__metadata__":{"sha256":"<64 digits>","layerwise":"<document>"},
-     "<name>":{"dtype":"F32"|"F64","shape":[…],"data_offsets":[begin,end]}, …}
+    {"__metadata__":{"sha256":"<64 digits>","<key of the kind>":"<document>"},
+     "<name>":{"dtype":"F32"|"F64"|…,"shape":[…],"data_offsets":[begin,end]}, …}
 
 The header's spelling is fixed: its keys in the order above, names in ascending order of code points, JSON as
 ``json.dumps(…, separators=(",", ":"))`` writes it. One content has one spelling, and the 64 digits stand at bytes
 35 to 98 of every file (the first byte is byte 0). `sha256` is the SHA-256, in lower-case hexadecimal digits, of all
 bytes of the file with those 64 replaced by the digit 0. It finds damage; it does not tell who wrote the file.
 
-The document is a JSON object as text. Its key "format" is the number of this layout and is looked at before any
+The document is a JSON object as text. Its key "format" is the version of the kind's format and is looked at before any
 other key; "layerwise" is the version of the library that wrote the file. All other keys are the caller's.
 
 Nothing in a file is executed, imported or used as a path. A reader allocates no more than the size of the file and a
@@ -30,9 +30,10 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable
 from typing import Any, NoReturn, TypeAlias, cast
 
-FORMAT_VERSION = 1
+from layerwise.container.kinds import KINDS, Kind
 
 MAX_HEADER = 16 * 2**20
 _MAX_TENSORS = 10_000
@@ -45,7 +46,7 @@ _MAX_DIGITS = 1000
 
 NO_DIGEST = "0" * 64
 DIGEST_START = len(b'{"__metadata__":{"sha256":"')  # in the header; 8 more in the file
-ITEM_BYTES = {"F32": 4, "F64": 8}
+ITEM_BYTES = {"F32": 4, "F64": 8, "I64": 8, "U64": 8, "U8": 1}
 # Possessive (*+): a string of 16 MiB would otherwise cost a stack of as many places to go back to.
 _STRINGS_AND_BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 
@@ -55,12 +56,12 @@ Layout: TypeAlias = dict[str, tuple[str, tuple[int, ...]]]
 
 
 class RefusedError(Exception):
-    """Why a file or a content is refused; `store` adds the path and raises ModelFileError."""
+    """Why a file or a content is refused; `store` adds the path and raises the error of the kind."""
 
 
-def spell_header(document_text: str, digest: str, layout: Layout) -> bytes:
+def spell_header(kind: Kind, document_text: str, digest: str, layout: Layout) -> bytes:
     """The only header with this content; names and offsets follow from the layout."""
-    entries: dict[str, Any] = {"__metadata__": {"sha256": digest, "layerwise": document_text}}
+    entries: dict[str, Any] = {"__metadata__": {"sha256": digest, kind.key: document_text}}
     begin = 0
     for name, (dtype, shape) in sorted(layout.items()):
         end = begin + math.prod(shape) * ITEM_BYTES[dtype]
@@ -70,37 +71,46 @@ def spell_header(document_text: str, digest: str, layout: Layout) -> bytes:
     return text + b" " * (-len(text) % 8)
 
 
-def parse_header(header: bytes) -> tuple[Document, str, Layout]:
+def parse_header(kind: Kind, header: bytes) -> tuple[Document, str, Layout]:
     """Document, digest and layout of a header; `RefusedError` unless every byte is as it would be written."""
     if not header.isascii():
         raise RefusedError("its header is not ASCII text")
     entries = _parse_json(header.decode("ascii"), "header")
-    metadata = _exact_keys(entries.pop("__metadata__", None), ("sha256", "layerwise"), "'__metadata__' in its header")
-    digest, text = metadata["sha256"], metadata["layerwise"]
+    metadata = entries.pop("__metadata__", None)
+    _refuse_other_kinds(kind, metadata)
+    metadata = _exact_keys(metadata, ("sha256", kind.key), "'__metadata__' in its header")
+    digest, text = metadata["sha256"], metadata[kind.key]
     if not isinstance(text, str) or not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
         raise RefusedError("the digest or the document in its header is not text of the right form")
     # Before the tensors: a newer format may lay them out otherwise.
-    document = _parse_document(text)
+    document = _parse_document(kind, text)
     if len(entries) > _MAX_TENSORS:
         raise RefusedError(f"it declares {len(entries)} tensors; the limit is {_MAX_TENSORS}")
     layout: Layout = {}
     begin = 0
     for name, entry in entries.items():
-        layout[name] = _parse_entry(name, entry, begin)
+        layout[name] = _parse_entry(kind, name, entry, begin)
         begin += math.prod(layout[name][1]) * ITEM_BYTES[layout[name][0]]
-    if spell_header(text, digest, layout) != header:
+    if spell_header(kind, text, digest, layout) != header:
         raise RefusedError("its header is not spelled as this format asks (order of names, white space, escapes)")
     return document, digest, layout
 
 
-def _parse_entry(name: str, entry: object, begin: int) -> tuple[str, tuple[int, ...]]:
+def _refuse_other_kinds(kind: Kind, metadata: object) -> None:
+    """Before anything that would only say that the file is odd."""
+    for other in KINDS:
+        if other.key != kind.key and isinstance(metadata, dict) and other.key in metadata:
+            raise RefusedError(f"it is a {other.name}, not a {kind.name}; {other.use}")
+
+
+def _parse_entry(kind: Kind, name: str, entry: object, begin: int) -> tuple[str, tuple[int, ...]]:
     what = f"tensor {name!r}"
     if not name.isprintable():  # nor a lone surrogate, which no other reader takes
         raise RefusedError(f"{what} has a name with characters that cannot be printed")
     fields = _exact_keys(entry, ("dtype", "shape", "data_offsets"), what)
     dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
-        raise RefusedError(f"{what} has dtype {_short(dtype)}; expected 'F32' or 'F64'")
+    if not isinstance(dtype, str) or dtype not in kind.dtypes:
+        raise RefusedError(f"{what} has dtype {_short(dtype)}; expected {any_of(map(repr, kind.dtypes))}")
     sizes = _natural_numbers(shape)
     if sizes is None or len(sizes) > _MAX_DIMENSIONS:
         raise RefusedError(f"{what} has shape {_short(shape)}; expected at most {_MAX_DIMENSIONS} sizes of 0 or more")
@@ -135,6 +145,12 @@ def _exact_keys(value: object, keys: tuple[str, ...], what: str) -> dict[str, ob
     return fields
 
 
+def any_of(words: Iterable[str]) -> str:
+    """``float32, float64 or uint8``."""
+    *first, last = words
+    return f"{', '.join(first)} or {last}" if first else last
+
+
 def _short(value: object) -> str:
     """How a value from a file appears in a message: never long."""
     if isinstance(value, (list, dict)) and len(cast("list[object]", value)) > 40:
@@ -146,15 +162,15 @@ def _short(value: object) -> str:
 # JSON and the document -----------------------------------------------------------------------------------------------
 
 
-def _parse_document(text: str) -> Document:
+def _parse_document(kind: Kind, text: str) -> Document:
     document = _parse_json(text, "document")
     version = document.get("format")
     if type(version) is not int or version < 1:
         raise RefusedError(f"its format is {_short(version)}; expected a whole number from 1")
-    if version > FORMAT_VERSION:
+    if version > kind.version:
         raise RefusedError(
             f"it has format {_short(version)}, written by layerwise {_short(document.get('layerwise'))}, and this "
-            f"version of layerwise reads up to format {FORMAT_VERSION}; upgrade layerwise to read it"
+            f"version of layerwise reads up to format {kind.version}; upgrade layerwise to read it"
         )
     if not isinstance(document.get("layerwise"), str):
         raise RefusedError("its document does not name the version of layerwise that wrote it")

@@ -1,0 +1,73 @@
+"""Which layer's values grew while a fit lost itself, and what helps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from layerwise.compile.plan import plan
+from layerwise.engine.reference import Runner
+from layerwise.network.build import forward_graph
+from layerwise.network.network import Network
+from layerwise.types import Array
+
+_SAMPLE = 256
+_GROWN = 10.0
+"""Times the largest value at the start: more is not what learning does in the steps before a divergence."""
+_LARGE = 100.0
+"""Inputs or targets beyond it are not scaled."""
+
+
+def largest(values: Array) -> float:
+    """The largest absolute value."""
+    return float(np.max(np.abs(values.astype(np.float64)), initial=0.0))
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How much the values of each layer have grown since the start.
+
+    Parameters
+    ----------
+    start, now : tuple of float
+        The largest |Z^l| of each layer on some rows; infinity where it is not finite.
+    inputs, targets : float
+        The largest |X| and |Y| in those rows; 0 for labels.
+    """
+
+    start: tuple[float, ...]
+    now: tuple[float, ...]
+    inputs: float
+    targets: float
+
+    @classmethod
+    def between(
+        cls, net: Network, start: Mapping[str, Array], now: Mapping[str, Array], tables: Sequence[Array], dtype: str
+    ) -> Growth:
+        """The growth from some weights to others on the first rows of the data."""
+        X, Y = (table[:_SAMPLE] for table in tables)
+        graph = forward_graph(net)
+        runner = Runner(plan(graph.pre_activations), dtype)
+
+        def sizes(params: Mapping[str, Array]) -> tuple[float, ...]:
+            found = runner.run(graph.forward_feeds(params, X))
+            return tuple(float(np.nan_to_num(largest(Z), nan=np.inf)) for Z in found)
+
+        return cls(sizes(start), sizes(now), largest(X), 0.0 if Y.ndim == 1 else largest(Y))
+
+    @property
+    def sentence(self) -> str:
+        """The first layer whose values grew much; nothing where none did."""
+        for layer, (before, after) in enumerate(zip(self.start, self.now, strict=True), start=1):
+            if after > _GROWN * before:
+                return f"Layer {layer} grew first: its largest |Z| went from {before:.3g} to {after:.3g}."
+        return ""
+
+    def remedy(self, rate: float) -> str:
+        """What is likely to help."""
+        for what, size in (("inputs", self.inputs), ("targets", self.targets)):
+            if size > _LARGE:
+                return f"Scale {what} to about 1: they reach {size:.3g}. Or try learning rate {rate / 10:g}."
+        return f"Try learning rate {rate / 10:g}, or scale inputs and targets to about 1."

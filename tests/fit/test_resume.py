@@ -1,0 +1,314 @@
+"""A fit that was cut off and goes on: the same bits as one that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from random_networks import random_case
+from update_rules import DECLARED
+
+import layerwise as lw
+from layerwise.fit import checkpoints
+from layerwise.fit.saving import fingerprint
+
+ENGINES = ["native", "numpy"]
+
+
+def same(a: lw.Fit, b: lw.Fit) -> None:
+    """All that a fit holds, but for times."""
+    for name in ("params", "slots", "last"):
+        one, other = getattr(a, name), getattr(b, name)
+        assert list(one) == list(other)
+        for key, value in one.items():
+            assert value.tobytes() == other[key].tobytes(), (name, key)
+    assert (a.stop_reason, a.best_epoch, a.steps, a.diverged) == (b.stop_reason, b.best_epoch, b.steps, b.diverged)
+    assert a.history.cost.tobytes() == b.history.cost.tobytes()
+    assert a.history.learning_rate.tobytes() == b.history.learning_rate.tobytes()
+    for key, curve in a.history.validation.items():
+        assert curve.tobytes() == b.history.validation[key].tobytes()
+    assert [e.number for e in a.history] == [e.number for e in b.history]
+
+
+class CutError(Exception):
+    """The process is gone, as far as the fit can know."""
+
+
+def cut_after(folder, n):
+    """A folder of checkpoints that fails the caller after the n-th is durable, as a kill would."""
+    save = checkpoints.CheckpointFolder.save
+    left = n
+
+    def counted(self, document, arrays):
+        nonlocal left
+        save(self, document, arrays)
+        left -= 1
+        if left == 0:
+            raise CutError
+
+    return counted
+
+
+SCHEDULES = [
+    lambda r: r,
+    lambda r: lw.CosineDecay(r),
+    lambda r: lw.Warmup(epochs=1.5) * lw.StepDecay(r, every=2),
+    lambda r: lw.ReduceOnPlateau(r, factor=0.5, patience=0, cooldown=1),
+    lambda r: lw.OneCycle(r),
+    lambda r: lw.CosLog4(r),
+]
+
+
+def random_options(seed, case):
+    """Settings of all kinds, by chance."""
+    rng = random.Random(seed)
+    kind = DECLARED[seed % len(DECLARED)]
+    rate = 0.01 if kind is not lw.Adadelta else 1.0
+    rule = kind(rate) if kind is lw.Rprop else kind(rng.choice(SCHEDULES)(rate))
+    n = len(case.X)
+    options = {
+        "params": case.params,
+        "optimizer": rule,
+        "batch_size": None if rule.full_batch else rng.choice([None, 1, 2, 3, 5, 8]),
+        "epochs": rng.randint(2, 6),
+        "seed": seed,
+        "every_steps": rng.choice([None, None, 1, 2, 7]),
+        "every": rng.randint(1, 2),
+        "diagnostics": rng.random() < 0.2,
+    }
+    if n >= 4 and rng.random() < 0.6:
+        options["validation"] = (case.X[: n // 2], case.Y[: n // 2]) if rng.random() < 0.5 else 0.5
+        options["patience"] = rng.choice([None, 1, 2])
+        options["restore_best"] = rng.random() < 0.7
+    if rng.random() < 0.3:
+        options["sample_weight"] = np.random.default_rng(seed).random(n) + 0.5
+    if rng.random() < 0.3:
+        options["clip_norm"] = 0.3
+    if rng.random() < 0.3:
+        options["groups"] = {"W1": lw.Group(0.5)}
+    if rng.random() < 0.2:
+        options["max_steps"] = rng.randint(1, 9)
+    return options
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_any_fit_cut_after_any_checkpoint_goes_on_to_the_same_bits(seed, tmp_path, monkeypatch):
+    case = random_case(seed)
+    options = random_options(seed, case)
+    engine = ENGINES[seed % 3 == 0]
+    try:
+        whole = lw.train(case.net, case.X, case.Y, engine=engine, checkpoint=tmp_path / "whole", **options)
+    except lw.DataError:  # too few rows of a class to hold any out
+        options["validation"] = case.X, case.Y
+        whole = lw.train(case.net, case.X, case.Y, engine=engine, checkpoint=tmp_path / "whole", **options)
+    n = checkpoints.read_newest(tmp_path / "whole").document["number"]
+    rng = random.Random(seed)
+    folder = tmp_path / "cut"
+    cuts = sorted(rng.sample(range(1, n + 1), min(n, 2)))
+    for i, cut in enumerate(cuts):  # cut, resumed, and cut again
+        monkeypatch.setattr(checkpoints.CheckpointFolder, "save", cut_after(folder, cut - (cuts[i - 1] if i else 0)))
+        where = {"resume": folder} if i else {"checkpoint": folder}
+        with pytest.raises(CutError):
+            lw.train(case.net, case.X, case.Y, engine=engine, **where, **options)
+        monkeypatch.undo()
+    again = lw.train(case.net, case.X, case.Y, engine=engine, resume=folder, **options)
+    assert any(note.startswith("Resumed after ") for note in again.notes)
+    same(again, whole)
+    plain = {k: v for k, v in options.items() if k not in ("every", "every_steps")}
+    same(lw.train(case.net, case.X, case.Y, engine=engine, **plain), whole)  # saving changes nothing
+    same(lw.train(case.net, case.X, case.Y, engine=engine, resume=folder, **options), whole)  # there is nothing to do
+
+
+def problem(n=300):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, 4))
+    return lw.Network([4, 16, 3], output="softmax"), X, np.argmax(X @ rng.normal(size=(4, 3)), axis=1)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("at", [1, 20, 77, 150])
+def test_ctrl_c_saves_the_last_whole_step(engine, at, tmp_path):
+    net, X, y = problem()
+    options = {"optimizer": lw.Adam(0.01), "epochs": 8, "batch_size": 16, "validation": 0.2, "engine": engine}
+    whole = lw.train(net, X, y, **options)
+
+    def stop(epoch):
+        if epoch.number == 1 + at // 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(lw.TrainingInterrupted) as raised:
+        lw.train(net, X, y, checkpoint=tmp_path, every=100, on_epoch_end=stop, **options)
+    assert checkpoints.read_newest(tmp_path).document["position"]["steps"] == raised.value.fit.steps
+    same(lw.train(net, X, y, resume=tmp_path, every=100, **options), whole)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_fit_goes_on_from_another(engine):
+    net, X, y = problem()
+    options = {"optimizer": lw.Adam(0.01), "batch_size": 16, "engine": engine}
+    whole = lw.train(net, X, y, epochs=5, **options)
+    first = lw.train(net, X, y, epochs=2, **options)
+    second = lw.train(net, X, y, params=first, epochs=3, **options)
+    for name, W in whole.params.items():
+        np.testing.assert_array_equal(second.params[name], W)
+    assert second.steps == whole.steps
+    np.testing.assert_array_equal(second.history.cost, whole.history.cost)
+    best = lw.train(net, X, y, params=first, epochs=3, validation=(X, y), **options)
+    np.testing.assert_array_equal(best.last["W1"], whole.params["W1"])
+    with pytest.raises(lw.DataError, match="params is a fit of another network"):
+        lw.train(lw.Network([4, 3], output="softmax"), X, y, params=first)
+
+
+# What is refused ----------------------------------------------------------------------------------------------
+
+
+def test_what_a_fit_must_agree_with(tmp_path):
+    net, X, y = problem()
+    options = {"optimizer": lw.Adam(0.01), "epochs": 2, "batch_size": 16}
+    lw.train(net, X, y, checkpoint=tmp_path, **options)
+    other = X.copy()
+    other[-1, -1] += 1e-9
+    for change, message in [
+        ({"batch_size": 8}, "the batch_size differs: 16 there, 8 here"),
+        ({"optimizer": lw.Adam(0.02)}, "the optimizer differs"),
+        ({"optimizer": lw.SGD(0.01)}, "the optimizer differs"),
+        ({"seed": 1}, "the seed differs: 0 there, 1 here"),
+        ({"epochs": 3}, "the epochs differs"),
+        ({"clip_norm": 1.0}, "the clip_norm differs: None there, 1.0 here"),
+        ({"validation": (X, y)}, "the validation data differs"),
+        ({"dtype": "float32"}, "the dtype differs"),
+        ({"groups": {"W1": lw.Group(0.5)}}, "the groups differs"),
+    ]:
+        with pytest.raises(lw.CheckpointError, match=message):
+            lw.train(net, X, y, resume=tmp_path, **{**options, **change})
+    with pytest.raises(lw.CheckpointError, match=r"the training data differs\. Resume with what the fit began with"):
+        lw.train(net, other, y, resume=tmp_path, **options)
+    with pytest.raises(lw.CheckpointError, match="the network differs"):
+        lw.train(lw.Network([4, 3], output="softmax"), X, y, resume=tmp_path, **options)
+    with pytest.raises(lw.CheckpointError, match=r"holds checkpoints of an earlier fit\. Go on with that by resume="):
+        lw.train(net, X, y, checkpoint=tmp_path, **options)
+    with pytest.raises(lw.DataError, match="Give either checkpoint"):
+        lw.train(net, X, y, checkpoint=tmp_path, resume=tmp_path, **options)
+    with pytest.raises(lw.CheckpointError, match="There is no folder"):
+        lw.train(net, X, y, resume=tmp_path / "nowhere", **options)
+    with pytest.raises(lw.DataError, match="every must be a positive integer; got 0"):
+        lw.train(net, X, y, checkpoint=tmp_path / "new", every=0, **options)
+
+
+def test_the_fingerprint_is_of_numbers_and_not_of_their_layout():
+    X = np.random.default_rng(0).normal(size=(5000, 7))
+    found = fingerprint([X, np.arange(5)])
+    assert fingerprint([np.asfortranarray(X), np.arange(5)]) == found
+    assert fingerprint([X[::-1][::-1], np.arange(5)]) == found
+    assert fingerprint([X.astype(">f8"), np.arange(5)]) == found
+    for row in (0, 2500, 4999):
+        other = X.copy()
+        other[row, 3] = np.nextafter(other[row, 3], 9)
+        assert fingerprint([other, np.arange(5)]) != found
+    assert fingerprint([X.reshape(7, 5000), np.arange(5)]) != found
+    assert fingerprint([]) != fingerprint([np.empty((0, 3))])
+
+
+def test_a_checkpoint_that_cannot_be_saved_does_not_end_the_fit(tmp_path, monkeypatch):
+    net, X, y = problem()
+    save, count = checkpoints.CheckpointFolder.save, 0
+
+    def full(self, document, arrays):
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise lw.CheckpointError("The checkpoint was not saved: No space left on device.")
+        save(self, document, arrays)
+
+    monkeypatch.setattr(checkpoints.CheckpointFolder, "save", full)
+    with pytest.warns(lw.CheckpointWarning, match="No space left on device. The fit goes on."):
+        fit = lw.train(net, X, y, checkpoint=tmp_path, epochs=4)
+    assert "The checkpoint was not saved: No space left on device." in fit.notes
+    same(fit, lw.train(net, X, y, epochs=4))
+    assert checkpoints.read_newest(tmp_path).document["position"]["steps"] == fit.steps
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_first_step(tmp_path):
+    net, X, y = problem()
+    (tmp_path / "file").write_text("")
+    begun = []
+    with pytest.raises(lw.CheckpointError):
+        lw.train(net, X, y, checkpoint=tmp_path / "file", on_epoch_end=begun.append)
+    assert begun == []
+
+
+# kill -9 ------------------------------------------------------------------------------------------------------
+
+CHILD = """
+import json, sys
+import numpy as np
+import layerwise as lw
+folder, resume = sys.argv[1], sys.argv[2] == "resume"
+rng = np.random.default_rng(0)
+X = rng.normal(size=(600, 8))
+y = np.argmax(X[:, :3], axis=1)
+net = lw.Network([8, 24, 24, 3], hidden="tanh", output="softmax")
+fit = lw.train(net, X, y, optimizer=lw.AMSGrad(lw.Warmup(epochs=3) * lw.CosineDecay(0.01)), batch_size=16, epochs=40,
+               validation=0.2, metric="accuracy", patience=39, every_steps=11,
+               **({"resume" if resume else "checkpoint": folder}))
+print(json.dumps({"notes": fit.notes, "reason": fit.stop_reason,
+                  "bits": {k: W.tobytes().hex() for k, W in fit.params.items()}}))
+"""
+
+
+def child(folder, how):
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(folder), how], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_kill_9_at_random_instants(tmp_path):
+    """One fit, killed again and again until it is done: at most one interval is done again each time."""
+    reference = child(tmp_path / "whole", "checkpoint")
+    expected = json.loads(reference.communicate(timeout=120)[0])
+    rng = random.Random(4)
+    kills, reached = 0, 0
+    want = int(os.environ.get("LAYERWISE_KILLS", "12"))
+    round_number = 0
+    while kills < want:
+        folder = tmp_path / f"cut{round_number}"
+        how = "resume" if folder.exists() else "checkpoint"
+        process = child(folder, how)
+        deadline = time.monotonic() + 60
+        while not (folder / "lock").exists() and not list(folder.glob("*.layerwise-checkpoint")):
+            if process.poll() is not None or time.monotonic() > deadline:
+                break
+            time.sleep(0.005)
+        time.sleep(rng.random() * 0.25)
+        process.send_signal(signal.SIGKILL)
+        out, err = process.communicate(timeout=60)
+        if process.returncode == 0:  # it was done before the kill
+            found = json.loads(out)
+            assert found["bits"] == expected["bits"]
+            assert found["reason"] == expected["reason"]
+            round_number += 1
+            reached = 0
+            continue
+        assert process.returncode == -signal.SIGKILL, err
+        kills += 1
+        if any(Path(folder).glob("*.layerwise-checkpoint")):
+            newest = checkpoints.read_newest(folder)
+            steps = newest.document["position"]["steps"]
+            assert newest.notes == ()  # what was killed left nothing that is damaged
+            assert steps >= reached
+            reached = steps
+    process = child(
+        tmp_path / f"cut{round_number}", "resume" if (tmp_path / f"cut{round_number}").exists() else "checkpoint"
+    )
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert json.loads(out)["bits"] == expected["bits"]
+    assert not [p for p in (tmp_path / f"cut{round_number}").iterdir() if p.name.endswith("tmp")]
