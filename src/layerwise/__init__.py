@@ -19,6 +19,7 @@ from layerwise.errors import (
     TrainingInterrupted,
     UnknownName,
 )
+from layerwise.explain.draw import Drawing, draw
 from layerwise.fit.diagnostics import LayerReport
 from layerwise.fit.history import Epoch, Fit, History
 from layerwise.fit.minibatch import train
@@ -130,6 +131,7 @@ __all__ = [
     "DataError",
     "Dense",
     "DivergenceWarning",
+    "Drawing",
     "Embedding",
     "Epoch",
     "ExponentialDecay",
@@ -181,6 +183,7 @@ __all__ = [
     "cos",
     "cross_entropy",
     "divide",
+    "draw",
     "elu",
     "equal",
     "erf",
