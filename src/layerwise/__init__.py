@@ -19,6 +19,7 @@ from layerwise.errors import (
     TrainingInterrupted,
     UnknownName,
 )
+from layerwise.explain.draw import Drawing, draw
 from layerwise.fit.diagnostics import LayerReport
 from layerwise.fit.history import Epoch, Fit, History
 from layerwise.fit.minibatch import train
@@ -129,6 +130,7 @@ __all__ = [
     "DataError",
     "Dense",
     "DivergenceWarning",
+    "Drawing",
     "Epoch",
     "ExponentialDecay",
     "Fit",
@@ -178,6 +180,7 @@ __all__ = [
     "cos",
     "cross_entropy",
     "divide",
+    "draw",
     "elu",
     "equal",
     "erf",
