@@ -185,11 +185,12 @@ class NativeTraining:
         if run.steps_limit is not None:
             steps = min(steps, max(0, run.steps_limit - self.steps_done))
         limits = {} if run.steps_limit is None else {"steps_limit": run.steps_limit}
+        scalars, runs = self._scalars(steps), self._trainer.runs
         try:
             status = self._trainer.run(
                 run.first_epoch + len(outcome.costs),
                 epochs,
-                self._scalars(steps),
+                scalars,
                 costs,
                 seconds,
                 limit=run.cost_limit,
@@ -203,6 +204,8 @@ class NativeTraining:
             outcome.stopped = _STATUS[status]
         except KeyboardInterrupt:
             outcome.stopped = "interrupted"
+        if self._trainer.runs == runs:  # Ctrl-C came before it began
+            return
         done = self._trainer.epochs_done
         outcome.costs += costs[:done].tolist()
         outcome.seconds += (begun + seconds[:done]).tolist()

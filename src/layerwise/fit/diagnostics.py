@@ -10,7 +10,6 @@ import numpy as np
 
 from layerwise.compile.plan import plan
 from layerwise.engine.reference import Runner
-from layerwise.fit.divergence import largest
 from layerwise.graph.differentiate import gradient
 from layerwise.network.layers import Dense, Layer, numbered
 from layerwise.network.network import Network
@@ -86,8 +85,14 @@ class Observer:
         return tuple(reports)
 
 
+def largest(values: Array) -> float:
+    """The largest absolute value."""
+    return float(np.max(np.abs(values.astype(np.float64)), initial=0.0))
+
+
 def _norm(arrays: Sequence[Array]) -> float:
-    return math.sqrt(sum(float(np.sum(np.square(a, dtype=np.float64))) for a in arrays))
+    with np.errstate(over="ignore"):  # ∞ is a norm too
+        return math.sqrt(sum(float(np.sum(np.square(a, dtype=np.float64))) for a in arrays))
 
 
 def _flat_units(layer: Layer, A: Array) -> tuple[float, float]:

@@ -336,21 +336,23 @@ class Loop:
         if outcome.stopped == "runaway":
             last = self.epochs[-1]
             what = f"The cost grew from {self._first_cost:.3g} at the start to {last.cost:.3g} in epoch {last.number}"
+            grown = self.params()
             self._training.restore_best()
-            self._say_diverged(what, "The weights of the lowest cost are kept.")
+            self._say_diverged(what, "The weights of the lowest cost are kept.", grown)
         elif outcome.stopped == "cost":
             self._say_diverged(f"The cost became {outcome.cost} in {here}", _LAST_FINITE)
         else:
             self._say_diverged(f"The weights became infinite or NaN in {here}", _LAST_FINITE)
 
-    def _say_diverged(self, what: str, kept: str) -> None:
+    def _say_diverged(self, what: str, kept: str, grown: Mapping[str, Array] | None = None) -> None:
         task = self.task
         if self.task.validation is not None and self.best.epoch:
             kept = ""  # said with the best epoch
         elif not self.steps:
             kept = "The starting weights are kept."
         rate = self._rules[0].value("learning_rate", max(self.steps, 1))
-        growth = Growth.between(task.net, self._start.params, self.params(), task.data.tables[:2], task.dtype)
+        grown = self.params() if grown is None else grown
+        growth = Growth.between(task.net, self._start.params, grown, task.data.tables[:2], task.dtype)
         self.diverged = True
         parts = (f"{what}, with learning rate {rate:g}.", kept, growth.sentence, growth.remedy(rate))
         self.stop_reason = " ".join(part for part in parts if part)
