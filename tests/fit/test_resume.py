@@ -318,3 +318,43 @@ def test_kill_9_at_random_instants(tmp_path):
     assert process.returncode == 0, err
     assert json.loads(out)["bits"] == expected["bits"]
     assert not [p for p in (tmp_path / f"cut{round_number}").iterdir() if p.name.endswith("tmp")]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("at", range(1, 140, 3))
+def test_ctrl_c_at_any_line_between_steps(at, engine, tmp_path):
+    """KeyboardInterrupt is raised at the line number ``at`` that the loop and the engine run after the first epoch."""
+    net, X, y = problem(40)
+    options = {
+        "optimizer": lw.Adam(lw.ReduceOnPlateau(0.05, patience=0)),
+        "epochs": 6,
+        "batch_size": 16,
+        "validation": 0.25,
+        "patience": 4,
+        "engine": engine,
+        "every": 100,
+    }
+    expected = lw.train(net, X, y, **{k: v for k, v in options.items() if k != "every"})
+    lines = 0
+
+    def tracer(frame, event, arg):
+        nonlocal lines
+        if not frame.f_code.co_filename.endswith(("loop.py", "training.py", "validation.py")):
+            return None
+        if event == "line":
+            lines += 1
+            if lines == at:
+                raise KeyboardInterrupt
+        return tracer
+
+    def begin(epoch):
+        if epoch.number == 1:
+            sys.settrace(tracer)
+
+    before = sys.gettrace()
+    try:
+        with pytest.raises(lw.TrainingInterrupted):
+            lw.train(net, X, y, checkpoint=tmp_path, on_epoch_end=begin, **options)
+    finally:
+        sys.settrace(before)
+    same(lw.train(net, X, y, resume=tmp_path, **options), expected)

@@ -156,6 +156,8 @@ class Outcome:
         Steps of the epoch that was begun last and is not whole.
     epoch_cost : float
         The sum of cost times rows over those.
+    whole : bool
+        False where Ctrl-C came while this was written, so that it may not be what the values say.
     """
 
     costs: list[float] = field(default_factory=list[float])
@@ -164,6 +166,7 @@ class Outcome:
     cost: float = math.nan
     epoch_steps: int = 0
     epoch_cost: float = 0.0
+    whole: bool = True
 
 
 class Training(Protocol):
@@ -294,14 +297,17 @@ class NumpyTraining:
                 outcome.stopped = self._epoch(epoch, outcome, run, began)
                 if outcome.stopped:
                     return outcome
+                outcome.whole = False
                 outcome.costs.append(outcome.epoch_cost / self._data.n_rows)
                 outcome.seconds.append(time.monotonic() - began)
                 outcome.epoch_steps, outcome.epoch_cost = 0, 0.0
+                better = run.keep == "cost" and outcome.costs[-1] < self._best_cost
+                if better and outcome.costs[-1] <= run.cost_limit:
+                    self._best, self._best_cost = self._state.now, outcome.costs[-1]
+                outcome.whole = True
                 if outcome.costs[-1] > run.cost_limit:
                     outcome.stopped = "runaway"
                     return outcome
-                if run.keep == "cost" and outcome.costs[-1] < self._best_cost:
-                    self._best, self._best_cost = self._state.now, outcome.costs[-1]
         except KeyboardInterrupt:
             outcome.stopped = "interrupted"
         return outcome
@@ -314,11 +320,14 @@ class NumpyTraining:
                 return "time"
             feeds = self._feeds(rows)
             outcome.cost, after = self._one(feeds)
+            outcome.whole = False
             stopped = self._take(outcome.cost, after)
+            if not stopped:
+                outcome.epoch_steps += 1
+                outcome.epoch_cost += outcome.cost * len(feeds[self._step.tables[0]])
+            outcome.whole = True
             if stopped:
                 return stopped
-            outcome.epoch_steps += 1
-            outcome.epoch_cost += outcome.cost * len(feeds[self._step.tables[0]])
         return ""
 
     def _feeds(self, rows: Array | slice, tables: tuple[Array, ...] | None = None) -> dict[Node, Any]:

@@ -190,6 +190,7 @@ class Loop:
             or self._observer is not None
             or any(rule.measures for rule in self._rules)
         )  # at each epoch by itself
+        self._torn = False  # while what is known of the fit is being brought up to its weights
         self._epoch = len(self.epochs)  # that was begun last
         self._last: Mapping[Node, Array] = {}  # where the fit goes on, if that is not at the best weights
         self._began = time.monotonic() - start.seconds
@@ -246,8 +247,10 @@ class Loop:
         )
         begun, before = self._seconds(), len(self.epochs)
         self._epoch = before + 1
+        self._torn = True
         outcome = self._training.run(run)
         self._record(outcome, begun)
+        self._torn = not outcome.whole
         if outcome.stopped == "interrupted":
             raise KeyboardInterrupt
         if outcome.stopped in ("cost", "weights", "runaway"):
@@ -268,6 +271,7 @@ class Loop:
             self.epochs.append(Epoch(first + i, cost, begun + seconds, learning_rate=rate))
             self._judged = not self._looks
         self.epoch_steps, self.epoch_cost = outcome.epoch_steps, outcome.epoch_cost
+        self._torn = False  # while what is known of the fit is being brought up to its weights
         self._epoch = len(self.epochs) + (outcome.stopped not in ("", "runaway"))
 
     def _judge(self) -> None:
@@ -276,6 +280,7 @@ class Loop:
         scores = {} if task.validation is None else task.validation.scores(self._training)
         layers = () if self._observer is None else self._observer.look(self.params())
         # What takes long is done; Ctrl-C before here leaves the epoch to be judged when the fit goes on.
+        self._torn = True
         self.epochs[-1] = epoch = replace(epoch, validation=scores, layers=layers)
         measured = epoch.cost
         if task.validation is not None:
@@ -287,6 +292,7 @@ class Loop:
         for rule in self._rules:
             rule.after_epoch(measured)
         self._judged = True
+        self._torn = False
         self._stop_if_exhausted()
         for listener in task.on_epoch_end:
             answer = listener(epoch)
@@ -392,7 +398,7 @@ class Loop:
         """What has been learned when Ctrl-C came."""
         kept = "" if self.best.epoch and self.task.restore_best else "; their weights are kept"
         self.stop_reason = f"Ctrl-C in epoch {self._epoch}, after {self.steps} steps in all{kept}."
-        if self._saves is not None:
+        if self._saves is not None and not self._torn:
             self._saves.at_end(self)
         self._take_best()
         return self.fit()
