@@ -199,8 +199,9 @@ def _one_hot(places: Places, item: Item) -> list[Instruction]:
 
 
 def _uniform(places: Places, item: Item) -> list[Instruction]:
-    (address,) = item.sources
-    values = (places.operand(_single(item), item.frame), places.operand(address, (1, 2)))
+    address, *mask = item.sources
+    numbers = [places.operand(x, (1, 1)) for x in mask] or [None, None]
+    values = (places.operand(_single(item), item.frame), places.operand(address, (1, 2)), *numbers)
     return [Instruction("uniform", values, item.numbers)]
 
 

@@ -22,6 +22,8 @@ from layerwise.ops.linear import affine, matmul
 from layerwise.types import FloatArray
 
 PARAMETRISATIONS = ("standard", "ntk")
+_HOMOGENEOUS = ("relu", "leaky_relu")
+"""Activations with f(c z) = c f(z) for every c >= 0."""
 
 
 def checked_width(width: object, what: str) -> int:
@@ -295,8 +297,11 @@ class Dense(Layer):
         if self.normalisation:
             Z, stores = NORMALISATIONS[self.normalisation].graph(Z, own, place.training)
         f = ACTIVATIONS[self.activation.name]
-        activation = Z if f.name == "identity" else f(Z, **self.activation.options)
-        activation = dropped(activation, self.dropout, place)
+        # f(Z m) = f(Z) m for masks m >= 0; then the slope is found from what is left, which a product does by the way.
+        first = f.name in _HOMOGENEOUS
+        masked = dropped(Z, self.dropout, place) if first else Z
+        activation = masked if f.name == "identity" else f(masked, **self.activation.options)
+        activation = activation if first else dropped(activation, self.dropout, place)
         if self.residual:
             activation = activation + A
         return Built(Z, activation, stores, penalty(own["W"], self.l1, self.l2) if place.training else None)
