@@ -66,7 +66,7 @@ def test_a_fit_that_diverges_begins_again_at_a_tenth_of_the_rate(engine):
     assert 1 <= len(again) <= 8
     rate = 1000.0 * 0.1 ** len(again)
     assert fit.history[-1].learning_rate == pytest.approx(rate)
-    plain = lw.train(net, X, Y, optimizer=lw.SGD(0.1 ** len(again) * 1000.0), **options)
+    plain = lw.train(net, X, Y, optimizer=lw.SGD(1000.0 / 10.0 ** len(again)), **options)
     for name, W in plain.params.items():
         np.testing.assert_array_equal(fit.params[name], W)
     assert quiet(net, X, Y, optimizer=lw.SGD(1000.0), restarts=len(again) - 1, **options).diverged

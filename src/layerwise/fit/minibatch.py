@@ -212,7 +212,7 @@ def _run(task: Task, start: Position, restarts: int, saves: Checkpoints | None, 
     resumed = None if saves is None else saves.resumed(notes)
     done = 0 if saves is None else saves.restarts
     while True:
-        rule = task.rule if not done else task.rule.at({"learning_rate": 0.1**done * task.rule.learning_rate})
+        rule = task.rule if not done else task.rule.at({"learning_rate": task.rule.learning_rate / 10.0**done})
         loop = Loop(replace(task, rule=rule), resumed or start, saves)
         loop.notes = notes
         try:
