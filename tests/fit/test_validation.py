@@ -280,3 +280,14 @@ def test_numbers_have_no_classes():
         lw.train(net, X, Y, class_weight="balanced")
     with pytest.raises(lw.DataError, match="'accuracy' compares classes, and this network gives numbers"):
         lw.train(net, X, Y, validation=0.2, metric="accuracy")
+
+
+def test_patience_counts_the_epochs_of_this_fit_only():
+    net, X, Y = numbers()
+    earlier = lw.train(net, X, Y, epochs=6)
+    fit = lw.train(net, X, Y, params=earlier, validation=(X, Y), patience=3, epochs=4, optimizer=lw.SGD(1e-3))
+    assert fit.steps == earlier.steps + 4 * 3
+    # A score that never improves: as many epochs are let pass as in a fit from nothing.
+    options = {"validation": (X, Y), "metric": lambda true, outputs: float("nan"), "patience": 3, "epochs": 9}
+    assert len(lw.train(net, X, Y, **options).history) == 3
+    assert len(lw.train(net, X, Y, params=earlier, **options).history) == 6 + 3

@@ -196,7 +196,7 @@ def train(
         None if max_steps is None else checked_count(max_steps, "max_steps") + start.steps,
         None if max_seconds is None else checked_number("max_seconds", max_seconds, above=0.0) + start.seconds,
         judged,
-        Patience(judged is not None and judged.larger_is_better, patience, min_improvement),
+        Patience(judged is not None and judged.larger_is_better, patience, min_improvement, len(start.epochs)),
         restore_best,
         diagnostics,
         _listeners(on_epoch_end),
