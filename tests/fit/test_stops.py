@@ -288,3 +288,14 @@ def test_a_fit_is_shown_without_its_weights():
     assert repr(fit).startswith("<Fit of Network([Input(1), Dense(1, 'identity')]")
     assert repr(fit).endswith("2 epochs. All 2 epochs are done.>")
     assert fit != lw.train(lw.Network([1, 1]), np.ones((4, 1)), np.ones(4), epochs=2)
+
+
+@pytest.mark.parametrize("engine", ["native", "numpy"])
+def test_a_start_that_fits_well_does_not_run_away_by_its_penalties(engine):
+    net = lw.Network([3, 5, 1], l2=0.1, l1=0.01)
+    X = problem()[1]
+    start = net.initialise(0)
+    Y = net.forward(start, X) + 1e-3  # so a cost of 1e-6, and penalties of about 1
+    fit = lw.train(net, X, Y, params=start, optimizer=lw.SGD(1e-4), epochs=2, engine=engine)
+    assert not fit.diverged
+    assert fit.history.cost[0] > 0.1

@@ -10,7 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from layerwise.compile.plan import plan
 from layerwise.engine.choice import training
+from layerwise.engine.reference import Runner
 from layerwise.engine.training import Data, Outcome, Run
 from layerwise.fit.diagnostics import Observer, notes_after
 from layerwise.fit.divergence import Growth
@@ -211,7 +213,7 @@ class Loop:
         """Run to the end. KeyboardInterrupt leaves everything as it is after the last whole step."""
         task = self.task
         if math.isnan(self._first_cost):
-            self._first_cost = self._cost_of(slice(_SAMPLE))
+            self._first_cost = self._cost_of(slice(_SAMPLE)) + self._penalties()
             self._training.start_from(self._first_cost)
         bounded = LOSSES[task.net.loss.name].nonnegative
         limit = GROWTH * self._first_cost if bounded and self._first_cost > 0 else math.inf
@@ -312,6 +314,13 @@ class Loop:
         """The cost of some training rows, without penalties."""
         losses = self._training.measure(self.task.data.tables, rows)[0].astype(np.float64)
         return float(np.mean(losses * self.task.data.tables[2][rows] if self.task.weighted else losses))
+
+    def _penalties(self) -> float:
+        """What the layers add to the cost at the present weights."""
+        graph = self._graph.graph
+        params = self.params()
+        feeds = {node: params[name] for name, node in graph.parameters.items()}
+        return float(sum(Runner(plan(graph.penalties), self.task.dtype).run(feeds)))
 
     def _check_last_step(self) -> None:
         """No further step would find out that the last one led to weights of infinite cost."""
