@@ -299,3 +299,12 @@ def test_a_start_that_fits_well_does_not_run_away_by_its_penalties(engine):
     fit = lw.train(net, X, Y, params=start, optimizer=lw.SGD(1e-4), epochs=2, engine=engine)
     assert not fit.diverged
     assert fit.history.cost[0] > 0.1
+
+
+@pytest.mark.parametrize("engine", ["native", "numpy"])
+def test_a_table_that_begins_with_quiet_rows_does_not_run_away(engine):
+    X = np.random.default_rng(0).normal(size=(2000, 3))
+    X[:300] *= 1e-3  # in the first rows the cost is 1e-5 whatever the weights, in the others about 1
+    fit = lw.train(lw.Network([3, 8, 1]), X, 3 * X[:, :1] + X[:, 1:2], epochs=3, engine=engine)
+    assert not fit.diverged
+    assert fit.history.cost[-1] < 0.5

@@ -213,7 +213,7 @@ class Loop:
         """Run to the end. KeyboardInterrupt leaves everything as it is after the last whole step."""
         task = self.task
         if math.isnan(self._first_cost):
-            self._first_cost = self._cost_of(slice(_SAMPLE)) + self._penalties()
+            self._first_cost = self._cost_of(self._some_rows()) + self._penalties()
             self._training.start_from(self._first_cost)
         bounded = LOSSES[task.net.loss.name].nonnegative
         limit = GROWTH * self._first_cost if bounded and self._first_cost > 0 else math.inf
@@ -314,6 +314,11 @@ class Loop:
         """The cost of some training rows, without penalties."""
         losses = self._training.measure(self.task.data.tables, rows)[0].astype(np.float64)
         return float(np.mean(losses * self.task.data.tables[2][rows] if self.task.weighted else losses))
+
+    def _some_rows(self) -> Array | slice:
+        """Training rows spread over all of them: the first ones of a sorted table are like no others."""
+        n = self.task.data.n_rows
+        return slice(None) if n <= _SAMPLE else np.linspace(0, n - 1, _SAMPLE).astype(np.int64)
 
     def _penalties(self) -> float:
         """What the layers add to the cost at the present weights."""
