@@ -59,6 +59,8 @@ class Task:
     diagnostics : bool
     on_epoch_end : tuple of callable
         Each is given every epoch; what it returns, if anything but None or False, ends the fit.
+    forgotten : int
+        Steps of an earlier fit that the update rule remembers nothing of: that was another rule's.
     """
 
     net: Network
@@ -76,6 +78,7 @@ class Task:
     restore_best: bool = True
     diagnostics: bool = False
     on_epoch_end: tuple[OnEpoch, ...] = ()
+    forgotten: int = 0
 
     @property
     def weighted(self) -> bool:
@@ -173,9 +176,12 @@ class Loop:
         self.stop_reason, self.diverged, self.notes = "", False, list[str]()
         self._graph = task.step_graph()
         steps = task.data.steps
-        self._rules = [RuleRun(fed.rule, steps, task.epochs) for fed in self._graph.fed]
-        for run, state in zip(self._rules, start.schedules, strict=False):
-            run.restore(state)
+        before = {"epochs_done": len(start.epochs), "steps_done": start.steps - start.epoch_steps}
+        before |= {"forgotten": task.forgotten}
+        self._rules = [RuleRun(fed.rule, steps, task.epochs, **before) for fed in self._graph.fed]
+        if len(start.schedules) == len(self._rules):  # else of a fit with other groups
+            for run, state in zip(self._rules, start.schedules, strict=True):
+                run.restore(state)
         values = self._graph.start(start.params, task.dtype)
         values |= {node: start.slots[node.name] for node in self._graph.slots.values() if node.name in start.slots}
         self._training = training(task.engine, self._graph.step(self._rules), task.data, values, task.dtype)
@@ -268,8 +274,9 @@ class Loop:
 
     def _record(self, outcome: Outcome, begun: float) -> None:
         first, steps = len(self.epochs) + 1, self.task.data.steps
+        last = self.steps - outcome.epoch_steps - (len(outcome.costs) - 1) * steps  # step of the first of these epochs
         for i, (cost, seconds) in enumerate(zip(outcome.costs, outcome.seconds, strict=True)):
-            rate = self._rules[0].value("learning_rate", (first + i) * steps)
+            rate = self._rules[0].value("learning_rate", last + i * steps)
             self.epochs.append(Epoch(first + i, cost, begun + seconds, learning_rate=rate))
             self._judged = not self._looks
         self.epoch_steps, self.epoch_cost = outcome.epoch_steps, outcome.epoch_cost
@@ -370,7 +377,7 @@ class Loop:
             kept = ""  # said with the best epoch
         elif not self.steps:
             kept = "The starting weights are kept."
-        rate = self._rules[0].value("learning_rate", max(self.steps, 1))
+        rate = self._rules[0].value("learning_rate", max(self.steps, self._start.steps + 1))
         grown = self.params() if grown is None else grown
         growth = Growth.between(task.net, self._start.params, grown, task.data.tables[:2], task.dtype)
         self.diverged = True
@@ -437,4 +444,5 @@ class Loop:
             {node.name: last[node] for node in self._graph.slots.values()},
             {name: last[node] for name, node in nodes.items()},
             tuple(self.notes),
+            tuple(run.state for run in self._rules),
         )

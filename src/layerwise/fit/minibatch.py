@@ -177,7 +177,7 @@ def train(
     optimizer = Momentum() if optimizer is None else optimizer
     if not isinstance(optimizer, UpdateRule):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DataError(f"optimizer must be an update rule such as layerwise.SGD(0.1); got {optimizer!r}.")
-    start, dtype = _start(net, params, seed, dtype)
+    start, dtype = _start(net, params, seed, dtype, optimizer)
     tables, judge = _tables(net, X, Y, sample_weight, class_weight, validation, seed, dtype)
     data = _batches(net, tables, batch_size, optimizer, seed, dtype)
     judged = None if judge is None else Validation(judge[0], judge[1], chosen_metrics(net, metric), net)
@@ -200,6 +200,7 @@ def train(
         restore_best,
         diagnostics,
         _listeners(on_epoch_end),
+        0 if _remembers(start, net, optimizer) else start.steps,
     )
     restarts = 0 if restarts == 0 else checked_count(restarts, "restarts")
     notes = notes_before(net, data.tables[0], data.tables[1], start.params)
@@ -308,7 +309,12 @@ def _tables(
     return ((X, Y) if weights is None else (X, Y, weights)), judge
 
 
-def _start(net: Network, params: Any, seed: int, dtype: str | None) -> tuple[Position, str]:
+def _remembers(start: Position, net: Network, rule: UpdateRule) -> bool:
+    """Whether there is all that the rule remembers of the steps before."""
+    return all(f"{slot} of {name}" in start.slots for slot in rule.slots for name in net.trained)
+
+
+def _start(net: Network, params: Any, seed: int, dtype: str | None, rule: UpdateRule) -> tuple[Position, str]:
     """Where the fit begins, and its precision."""
     dtype = None if dtype is None else precision_name(dtype)
     if params is None:
@@ -324,4 +330,5 @@ def _start(net: Network, params: Any, seed: int, dtype: str | None) -> tuple[Pos
     if earlier is None:
         return Position(weights), dtype
     seconds = earlier.history[-1].seconds if earlier.history else 0.0
-    return Position(weights, earlier.slots, earlier.steps, earlier.history.epochs, seconds=seconds), dtype
+    position = Position(weights, earlier.slots, earlier.steps, earlier.history.epochs, seconds=seconds)
+    return (replace(position, schedules=earlier.schedules) if earlier.optimizer == rule else position), dtype
