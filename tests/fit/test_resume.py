@@ -209,6 +209,15 @@ def test_what_a_fit_must_agree_with(tmp_path):
         lw.train(net, X, y, checkpoint=tmp_path / "new", every=0, **options)
 
 
+def test_weights_of_validation_rows_must_agree(tmp_path):
+    net, X, y = problem()
+    w = np.ones(len(y))
+    lw.train(net, X, y, checkpoint=tmp_path, validation=(X, y, w), epochs=2)
+    w[0] = 1.5
+    with pytest.raises(lw.CheckpointError, match="the validation data differs"):
+        lw.train(net, X, y, resume=tmp_path, validation=(X, y, w), epochs=2)
+
+
 def test_the_fingerprint_is_of_numbers_and_not_of_their_layout():
     X = np.random.default_rng(0).normal(size=(5000, 7))
     found = fingerprint([X, np.arange(5)])

@@ -295,7 +295,7 @@ def _tables(
     Y = check_targets(net, Y, len(X), dtype)
     judge = None
     if validation is not None and isinstance(validation, (tuple, list)):
-        judge = given_rows(net, validation, dtype)
+        judge = given_rows(net, validation, dtype, Y.ndim == 1)
     elif validation is not None:
         own = None if sample_weight is None else check_weights(sample_weight, len(X))
         if own is not None and not own.all():  # rows of weight 0 are absent, also where rows are held out
