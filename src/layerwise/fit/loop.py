@@ -187,7 +187,7 @@ class Loop:
         self._training = training(task.engine, self._graph.step(self._rules), task.data, values, task.dtype)
         nodes = self._graph.graph.parameters
         best = {nodes[name]: array for name, array in start.best_params.items()}
-        if start.steps:
+        if start.steps or not math.isnan(start.first_cost):
             self._training.go_on_from(start.steps, best or None, start.best_cost)
         self._observer = Observer(task.net, task.data.tables, task.dtype) if task.diagnostics else None
         self._first_cost = start.first_cost
@@ -250,10 +250,10 @@ class Loop:
             self.epoch_cost,
             limit,
             last,
-            math.inf if task.max_seconds is None else max(task.max_seconds - self._seconds(), 0.0),
+            math.inf if task.max_seconds is None else max(task.max_seconds - self.seconds, 0.0),
             "marked" if task.validation is not None else "cost" if limit < math.inf else "",
         )
-        begun, before = self._seconds(), len(self.epochs)
+        begun, before = self.seconds, len(self.epochs)
         self._epoch = before + 1
         self._torn = True
         outcome = self._training.run(run)
@@ -386,7 +386,9 @@ class Loop:
 
     # What there is at any time --------------------------------------------------------------------------------
 
-    def _seconds(self) -> float:
+    @property
+    def seconds(self) -> float:
+        """Since the fit began, without the time between its parts."""
         return time.monotonic() - self._began
 
     def params(self) -> dict[str, Array]:
@@ -411,7 +413,7 @@ class Loop:
             {name: best[node] for name, node in nodes.items()},
             self._training.best_cost,
             tuple(run.state for run in self._rules),
-            self._seconds(),
+            self.seconds,
             self._judged,
         )
 

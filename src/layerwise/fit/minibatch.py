@@ -220,10 +220,11 @@ def _run(task: Task, start: Position, restarts: int, saves: Checkpoints | None, 
             loop.run()
         except KeyboardInterrupt:
             raise TrainingInterrupted(loop.interrupted()) from None
-        if not loop.diverged or done == restarts:
+        if not loop.diverged or done >= restarts:
             break
         notes.append(f"Begun again with a tenth of the learning rate: {loop.stop_reason}")
         done, resumed = done + 1, None
+        start = replace(start, seconds=loop.seconds)  # which max_seconds counts
         if saves is not None:
             saves.begin_again()
     if loop.diverged:
