@@ -120,6 +120,7 @@ def test_options_go_to_the_hidden_layers():
 
 
 REFUSED = [
+    (lambda: lw.Dense(3, normalisation=["batch"]), lw.UnknownName, r"Unknown normalisation \['batch'\]"),
     (lambda: lw.Dense(3, dropout=1.0), lw.NetworkError, r"dropout of Dense must be below 1.0; got 1.0"),
     (lambda: lw.Dense(3, dropout=-0.1), lw.NetworkError, "dropout of Dense"),
     (lambda: lw.Dense(3, dropout="0.5"), lw.NetworkError, "got '0.5'"),
