@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from layerwise.errors import DataError, unknown_name
 from layerwise.fit.stopping import Patience
@@ -98,8 +99,9 @@ class Settings:
         """Those to try, the largest first."""
         if self.learning_rate is not None:
             return (self.learning_rate,)
-        times = OPTIMIZERS[self.optimizer]().learning_rate / Momentum().learning_rate
-        return tuple(float(f"{times * rate:.9g}") for rate in LEARNING_RATES)
+        own: Any = OPTIMIZERS[self.optimizer]().learning_rate
+        usual: Any = Momentum().learning_rate
+        return tuple(float(f"{own / usual * rate:.9g}") for rate in LEARNING_RATES)
 
     def rule(self, learning_rate: float) -> UpdateRule:
         """The optimizer with this rate."""
