@@ -12,6 +12,7 @@ import numpy as np
 
 from layerwise.engine.choice import training
 from layerwise.engine.training import Data, Outcome, Run
+from layerwise.fit.callbacks import Callback, FitInfo
 from layerwise.fit.diagnostics import Observer, notes_after
 from layerwise.fit.divergence import Growth
 from layerwise.fit.history import Epoch, Fit, History
@@ -30,6 +31,8 @@ GROWTH = 100.0
 """An epoch whose cost is this many times that of the starting weights is a fit that runs away."""
 _SAMPLE = 256
 """Rows from which the cost is found at the start and after the last step: more would cost as much as a step."""
+_GLANCE = 0.1
+"""Seconds between looks at a fit that only its progress is shown of: runs of so many epochs cost nothing measurable."""
 _LAST_FINITE = "The last weights whose cost was finite are kept."
 
 OnEpoch = Callable[[Epoch], Any]
@@ -57,6 +60,8 @@ class Task:
     diagnostics : bool
     on_epoch_end : tuple of callable
         Each is given every epoch; what it returns, if anything but None or False, ends the fit.
+    watch : Callback, optional
+        Given the last epoch of each run, which may be of several.
     """
 
     net: Network
@@ -74,6 +79,7 @@ class Task:
     restore_best: bool = True
     diagnostics: bool = False
     on_epoch_end: tuple[OnEpoch, ...] = ()
+    watch: Callback | None = None
 
     @property
     def weighted(self) -> bool:
@@ -135,6 +141,11 @@ class Position:
 class Saves(Protocol):
     """Where positions are saved."""
 
+    @property
+    def place(self) -> str:
+        """The folder."""
+        ...
+
     def begin(self, loop: Loop) -> None:
         """The fit begins, or goes on."""
         ...
@@ -194,6 +205,8 @@ class Loop:
         self._epoch = len(self.epochs)  # that was begun last
         self._last: Mapping[Node, Array] = {}  # where the fit goes on, if that is not at the best weights
         self._began = time.monotonic() - start.seconds
+        self._stride = 1 if task.watch is not None else task.epochs  # epochs of the next run, if it may be of several
+        self._raised: Exception | None = None  # by a metric or a listener, after whole steps
 
     @property
     def engine(self) -> str:
@@ -237,7 +250,7 @@ class Loop:
         last = min((s for s in (task.max_steps, save_at) if s is not None), default=None)
         run = Run(
             len(self.epochs) + 1,
-            1 if self._looks else task.epochs - len(self.epochs),
+            1 if self._looks else min(self._stride, task.epochs - len(self.epochs)),
             self.epoch_steps,
             self.epoch_cost,
             limit,
@@ -261,6 +274,10 @@ class Loop:
             self.stop_reason = f"The {task.max_steps} steps of max_steps are done{self._here()}."
         if self._looks and len(self.epochs) > before and outcome.stopped != "runaway":
             self._judge()
+        if task.watch is not None and len(self.epochs) > before:
+            task.watch.on_epoch_end(self.epochs[-1])
+            pace = (self._seconds() - begun) / (len(self.epochs) - before)
+            self._stride = max(1, int(_GLANCE / max(pace, 1e-7)))
         if self._saves is not None and not self.stop_reason:
             self._saves.after_run(self)
 
@@ -271,11 +288,17 @@ class Loop:
             self.epochs.append(Epoch(first + i, cost, begun + seconds, learning_rate=rate))
             self._judged = not self._looks
         self.epoch_steps, self.epoch_cost = outcome.epoch_steps, outcome.epoch_cost
-        self._torn = False  # while what is known of the fit is being brought up to its weights
         self._epoch = len(self.epochs) + (outcome.stopped not in ("", "runaway"))
 
     def _judge(self) -> None:
         """Judge the epoch that has just ended, and say so to those who listen."""
+        try:
+            self._judge_and_tell()
+        except Exception as error:
+            self._raised = error
+            raise
+
+    def _judge_and_tell(self) -> None:
         task, epoch = self.task, self.epochs[-1]
         scores = {} if task.validation is None else task.validation.scores(self._training)
         layers = () if self._observer is None else self._observer.look(self.params())
@@ -394,11 +417,41 @@ class Loop:
             self._judged,
         )
 
+    def info(self) -> FitInfo:
+        """What is known before the first step."""
+        task, judged = self.task, self.task.validation
+        return FitInfo(
+            task.net,
+            task.rule,
+            task.data.n_rows,
+            task.data.batch_size,
+            task.epochs,
+            int(task.data.seed),
+            task.dtype,
+            self.engine,
+            () if judged is None else judged.names,
+            "" if judged is None else judged.watched,
+            task.max_seconds,
+            History(tuple(self.epochs)),
+        )
+
     def interrupted(self) -> Fit:
         """What has been learned when Ctrl-C came."""
+        return self._cut_short("Ctrl-C", save=True)
+
+    def failed(self, error: Exception) -> tuple[Fit, str]:
+        """What has been learned when something raised, and the folder where that is saved.
+
+        Nothing is saved after an error of the saving itself, or of a run that may not have come to whole steps.
+        """
+        save = error is self._raised and self._saves is not None
+        fit = self._cut_short(type(error).__name__, save)
+        return fit, self._saves.place if save and self._saves is not None else ""
+
+    def _cut_short(self, by: str, save: bool) -> Fit:
         kept = "" if self.best.epoch and self.task.restore_best else "; their weights are kept"
-        self.stop_reason = f"Ctrl-C in epoch {self._epoch}, after {self.steps} steps in all{kept}."
-        if self._saves is not None and not self._torn:
+        self.stop_reason = f"{by} in epoch {self._epoch}, after {self.steps} steps in all{kept}."
+        if save and self._saves is not None and not self._torn:
             self._saves.at_end(self)
         self._take_best()
         return self.fit()

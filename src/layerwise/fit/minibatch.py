@@ -12,6 +12,7 @@ from typing import Any
 from layerwise.arrays import precision_name
 from layerwise.engine.training import Data
 from layerwise.errors import CheckpointError, DataError, DivergenceWarning, TrainingInterrupted
+from layerwise.fit.callbacks import Audience, Callback, keep_in
 from layerwise.fit.checkpoints import CheckpointFolder
 from layerwise.fit.diagnostics import notes_before
 from layerwise.fit.history import Fit
@@ -70,6 +71,7 @@ def train(
     dtype: str | None = None,
     engine: str = "native",
     on_epoch_end: OnEpoch | Sequence[OnEpoch] | None = None,
+    progress: bool = False,
 ) -> Fit:
     """Learn the weights of a network.
 
@@ -138,6 +140,10 @@ def train(
         bit on any number of threads.
     on_epoch_end : callable(Epoch), or list of these, optional
         Called after each epoch. What one returns, if not None or False, ends the fit; text is given as the reason.
+        A `Callback`, such as `CSVLog`, is also told of the start and the end of the fit. What one raises ends the
+        fit and is raised here, with what was learned in its ``.fit``; with ``checkpoint`` that is saved as well.
+    progress : bool
+        Whether to show on standard error how far the fit is: a bar in a terminal, elsewhere a line every few seconds.
 
     Returns
     -------
@@ -200,6 +206,7 @@ def train(
         restore_best,
         diagnostics,
         _listeners(on_epoch_end),
+        _watch(progress),
     )
     restarts = 0 if restarts == 0 else checked_count(restarts, "restarts")
     notes = notes_before(net, data.tables[0], data.tables[1], start.params)
@@ -215,10 +222,7 @@ def _run(task: Task, start: Position, restarts: int, saves: Checkpoints | None, 
         rule = task.rule if not done else task.rule.at({"learning_rate": task.rule.learning_rate / 10.0**done})
         loop = Loop(replace(task, rule=rule), resumed or start, saves)
         loop.notes = notes
-        try:
-            loop.run()
-        except KeyboardInterrupt:
-            raise TrainingInterrupted(loop.interrupted()) from None
+        fit = _attempt(loop)
         if not loop.diverged or done == restarts:
             break
         notes.append(f"Begun again with a tenth of the learning rate: {loop.stop_reason}")
@@ -227,7 +231,26 @@ def _run(task: Task, start: Position, restarts: int, saves: Checkpoints | None, 
             saves.begin_again()
     if loop.diverged:
         warnings.warn(loop.stop_reason, DivergenceWarning, stacklevel=3)
-    return loop.fit()
+    return fit
+
+
+def _attempt(loop: Loop) -> Fit:
+    """Run to the end. By whatever it comes, those who listen are told, and what was learned is kept."""
+    watch = loop.task.watch
+    # The progress ends first: what others say at the end stands below it.
+    with Audience([*loop.task.on_epoch_end, *([] if watch is None else [watch])]) as audience:
+        audience.begin(loop.info())
+        try:
+            loop.run()
+            audience.fit = loop.fit()
+        except KeyboardInterrupt:
+            audience.fit = loop.interrupted()
+            raise TrainingInterrupted(audience.fit) from None
+        except Exception as error:
+            audience.fit, saved = loop.failed(error)
+            keep_in(error, audience.fit, saved)
+            raise
+    return audience.fit
 
 
 @contextlib.contextmanager
@@ -261,6 +284,16 @@ def _listeners(given: Any) -> tuple[OnEpoch, ...]:
         if not callable(listener):
             raise DataError(f"on_epoch_end must be a function of an Epoch; got {listener!r}.")
     return listed
+
+
+def _watch(progress: Any) -> Callback | None:
+    if not isinstance(progress, bool):
+        raise DataError(f"progress must be True or False; got {progress!r}.")
+    if not progress:
+        return None
+    from layerwise.fit.progress import Progress  # brings rich: 50 ms, for those who want it
+
+    return Progress()
 
 
 def _batches(net: Network, tables: tuple[Array, ...], batch_size: Any, rule: UpdateRule, seed: int, dtype: str) -> Data:

@@ -46,6 +46,11 @@ class Validation:
         return next(iter(self.metrics), COST)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of all that is found."""
+        return (COST, *self.metrics)
+
+    @property
     def larger_is_better(self) -> bool:
         """Of the score that is watched."""
         first = self.metrics.get(self.watched)
