@@ -177,7 +177,7 @@ def fit_table(
         "metrics": _finite(metrics),
         "baseline": _finite(baseline),
         "settings": {**asdict(settings), "hidden_layer_sizes": list(settings.hidden_layer_sizes), "epochs": epochs},
-        "learning_rate": fit.optimizer.learning_rate,
+        "learning_rate": rate,
         "cost": [float(c) for c in fit.history.cost],
         "stop_reason": fit.stop_reason,
     }
