@@ -27,6 +27,7 @@ from layerwise.fit.diagnostics import LayerReport
 from layerwise.fit.history import Epoch, Fit, History
 from layerwise.fit.minibatch import train
 from layerwise.fit.program import training_program
+from layerwise.fit.quasi_newton import LBFGS
 from layerwise.graph.differentiate import gradient, hessian_vector, jacobian, jvp
 from layerwise.graph.node import Node, Op, constant, input, parameter
 from layerwise.logs.csv_log import CSVLog
@@ -122,6 +123,7 @@ from layerwise.ops.reductions import logsumexp, max, mean, sum
 __version__ = "0.1.0"
 
 __all__ = [
+    "LBFGS",
     "SGD",
     "AMSGrad",
     "Activation",

@@ -280,3 +280,16 @@ def test_numbers_have_no_classes():
         lw.train(net, X, Y, class_weight="balanced")
     with pytest.raises(lw.DataError, match="'accuracy' compares classes, and this network gives numbers"):
         lw.train(net, X, Y, validation=0.2, metric="accuracy")
+
+
+def test_patience_begins_anew_where_a_fit_goes_on():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2))
+    options = {"optimizer": lw.SGD(0.01), "validation": 0.3, "batch_size": None}
+    net = lw.Network([2, 4, 1], hidden="tanh")
+    first = lw.train(net, X, X[:, 0], epochs=6, patience=3, **options)
+    then = lw.train(net, X, X[:, 0], params=first, epochs=5, patience=3, **options)
+    assert then.stop_reason.startswith("All 11 epochs are done.")  # the cost falls in every one
+    unknown = {"metric": lambda true, outputs: np.nan, "params": first, **options}
+    none = lw.train(net, X, X[:, 0], epochs=5, patience=3, **unknown)
+    assert len(none.history) == 6 + 3

@@ -1,29 +1,20 @@
-"""A fit in progress: runs of epochs, and what happens between them."""
+"""Fits by an update rule: runs of epochs, and what ends them."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 
 from layerwise.engine.choice import training
-from layerwise.engine.training import Data, Outcome, Run
-from layerwise.fit.callbacks import Callback, FitInfo
-from layerwise.fit.diagnostics import Observer, notes_after
+from layerwise.engine.training import Outcome, Run
+from layerwise.fit.course import Course
 from layerwise.fit.divergence import Growth
-from layerwise.fit.history import Epoch, Fit, History
-from layerwise.fit.stopping import Best, Patience
-from layerwise.fit.validation import Validation
-from layerwise.graph.node import Node
-from layerwise.network.build import StepGraph, step_graph
-from layerwise.network.groups import Clip, Group
-from layerwise.network.network import Network
+from layerwise.fit.history import Epoch
+from layerwise.fit.task import Position, Task
 from layerwise.network.scheduled import RuleRun
-from layerwise.network.updates import UpdateRule
 from layerwise.ops.losses import LOSSES
 from layerwise.types import Array
 
@@ -34,108 +25,6 @@ _SAMPLE = 256
 _GLANCE = 0.1
 """Seconds between looks at a fit that only its progress is shown of: runs of so many epochs cost nothing measurable."""
 _LAST_FINITE = "The last weights whose cost was finite are kept."
-
-OnEpoch = Callable[[Epoch], Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """What is to be fitted, and when it is enough; all of it checked.
-
-    Parameters
-    ----------
-    net : Network
-    rule : UpdateRule
-    groups : dict of str to Group
-    clip : Clip
-    data : Data
-    dtype, engine : str
-    epochs : int
-        The number of the last one.
-    max_steps, max_seconds : optional
-        In all.
-    validation : Validation, optional
-    patience : Patience
-    restore_best : bool
-    diagnostics : bool
-    on_epoch_end : tuple of callable
-        Each is given every epoch; what it returns, if anything but None or False, ends the fit.
-    watch : Callback, optional
-        Given the last epoch of each run, which may be of several.
-    """
-
-    net: Network
-    rule: UpdateRule
-    groups: Mapping[str, Group]
-    clip: Clip
-    data: Data
-    dtype: str
-    engine: str
-    epochs: int
-    max_steps: int | None = None
-    max_seconds: float | None = None
-    validation: Validation | None = None
-    patience: Patience = field(default_factory=Patience)
-    restore_best: bool = True
-    diagnostics: bool = False
-    on_epoch_end: tuple[OnEpoch, ...] = ()
-    watch: Callback | None = None
-
-    @property
-    def weighted(self) -> bool:
-        """Whether samples have weights."""
-        return len(self.data.tables) > 2
-
-    def step_graph(self) -> StepGraph:
-        """The graph of a training step."""
-        labels = self.data.tables[1].ndim == 1
-        learns = self.net.graph(labels=labels, weighted=self.weighted, training=True)
-        return step_graph(learns, self.rule, self.groups, self.clip, self.net.graph(labels=labels))
-
-
-@dataclass(frozen=True, eq=False)
-class Position:
-    """How far a fit is: all that decides how it goes on, but for the task.
-
-    Parameters
-    ----------
-    params : dict of str to array
-    slots : dict of str to array
-        What the update rule remembers, "velocity of W1"; what is not there starts as the rule says.
-    steps : int
-        Whole steps in all.
-    epochs : tuple of Epoch
-        Those that are done.
-    epoch_steps, epoch_cost : int, float
-        Of the epoch that is begun: whole steps, and the sum of cost times rows over them.
-    first_cost : float
-        Of the starting weights; NaN where it is not known yet.
-    best : Best
-    best_params : dict of str to array
-        The weights after the best epoch; empty before the first step.
-    best_cost : float
-        The lowest cost of an epoch.
-    schedules : list
-        The state of the schedules of each rule.
-    seconds : float
-        Spent so far.
-    judged : bool
-        False where the last epoch has ended and was not looked at yet.
-    """
-
-    params: Mapping[str, Array]
-    slots: Mapping[str, Array] = field(default_factory=dict[str, Array])
-    steps: int = 0
-    epochs: tuple[Epoch, ...] = ()
-    epoch_steps: int = 0
-    epoch_cost: float = 0.0
-    first_cost: float = math.nan
-    best: Best = field(default_factory=Best)
-    best_params: Mapping[str, Array] = field(default_factory=dict[str, Array])
-    best_cost: float = math.inf
-    schedules: Sequence[Mapping[str, Any]] = ()
-    seconds: float = 0.0
-    judged: bool = True
 
 
 class Saves(Protocol):
@@ -163,8 +52,8 @@ class Saves(Protocol):
         ...
 
 
-class Loop:
-    """A fit in progress.
+class Loop(Course):
+    """A fit by an update rule, in progress.
 
     Parameters
     ----------
@@ -174,12 +63,9 @@ class Loop:
     """
 
     def __init__(self, task: Task, start: Position, saves: Saves | None = None):
-        self.task, self._start, self._saves = task, start, saves
-        self.epochs = list(start.epochs)
-        self.best = start.best
-        self.epoch_steps, self.epoch_cost = start.epoch_steps, start.epoch_cost
-        self._judged = start.judged
-        self.stop_reason, self.diverged, self.notes = "", False, list[str]()
+        super().__init__(task, start, task.rule)
+        self._saves = saves
+        self.epoch_cost = start.epoch_cost
         self._graph = task.step_graph()
         steps = task.data.steps
         self._rules = [RuleRun(fed.rule, steps, task.epochs) for fed in self._graph.fed]
@@ -192,7 +78,6 @@ class Loop:
         best = {nodes[name]: array for name, array in start.best_params.items()}
         if start.steps:
             self._training.go_on_from(start.steps, best or None, start.best_cost)
-        self._observer = Observer(task.net, task.data.tables, task.dtype) if task.diagnostics else None
         self._first_cost = start.first_cost
         self._looks = bool(
             task.validation is not None
@@ -201,27 +86,19 @@ class Loop:
             or self._observer is not None
             or any(rule.measures for rule in self._rules)
         )  # at each epoch by itself
-        self._torn = False  # while what is known of the fit is being brought up to its weights
-        self._epoch = len(self.epochs)  # that was begun last
-        self._last: Mapping[Node, Array] = {}  # where the fit goes on, if that is not at the best weights
-        self._began = time.monotonic() - start.seconds
         self._stride = 1 if task.watch is not None else task.epochs  # epochs of the next run, if it may be of several
-        self._raised: Exception | None = None  # by a metric or a listener, after whole steps
 
     @property
     def engine(self) -> str:
-        """What runs the steps."""
         return self._training.engine
 
     @property
     def steps(self) -> int:
-        """Whole steps so far."""
         return self._training.steps_done
 
     # The run ----------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Run to the end. KeyboardInterrupt leaves everything as it is after the last whole step."""
         task = self.task
         if math.isnan(self._first_cost):
             self._first_cost = self._cost_of(slice(_SAMPLE))
@@ -235,8 +112,7 @@ class Loop:
         while not self.stop_reason and len(self.epochs) < task.epochs:
             self._go_on(limit)
         if not self.stop_reason:
-            n = len(self.epochs)
-            self.stop_reason = f"All {n} epochs are done." if n > 1 else "The one epoch is done."
+            self._say_done()
         if not self.diverged and self.steps > self._start.steps:
             self._check_last_step()
         if self._saves is not None and not self.diverged:
@@ -269,9 +145,9 @@ class Loop:
         if outcome.stopped in ("cost", "weights", "runaway"):
             self._stop_diverged(outcome)
         elif outcome.stopped == "time":
-            self.stop_reason = f"The {task.max_seconds:g} seconds of max_seconds are over{self._here()}."
+            self._say_out_of_time()
         elif outcome.stopped == "steps" and self.steps == task.max_steps:
-            self.stop_reason = f"The {task.max_steps} steps of max_steps are done{self._here()}."
+            self._say_out_of_steps()
         if self._looks and len(self.epochs) > before and outcome.stopped != "runaway":
             self._judge()
         if task.watch is not None and len(self.epochs) > before:
@@ -290,46 +166,15 @@ class Loop:
         self.epoch_steps, self.epoch_cost = outcome.epoch_steps, outcome.epoch_cost
         self._epoch = len(self.epochs) + (outcome.stopped not in ("", "runaway"))
 
-    def _judge(self) -> None:
-        """Judge the epoch that has just ended, and say so to those who listen."""
-        try:
-            self._judge_and_tell()
-        except Exception as error:
-            self._raised = error
-            raise
-
-    def _judge_and_tell(self) -> None:
-        task, epoch = self.task, self.epochs[-1]
-        scores = {} if task.validation is None else task.validation.scores(self._training)
-        layers = () if self._observer is None else self._observer.look(self.params())
-        # What takes long is done; Ctrl-C before here leaves the epoch to be judged when the fit goes on.
-        self._torn = True
-        self.epochs[-1] = epoch = replace(epoch, validation=scores, layers=layers)
-        measured = epoch.cost
-        if task.validation is not None:
-            score = scores[task.validation.watched]
-            self.best = task.patience.after(self.best, epoch.number, score)
-            if self.best.epoch == epoch.number:
-                self._training.mark_best()
-            measured = -score if task.patience.larger_is_better else score
+    def _told(self, measured: float) -> None:
         for rule in self._rules:
             rule.after_epoch(measured)
-        self._judged = True
-        self._torn = False
-        self._stop_if_exhausted()
-        for listener in task.on_epoch_end:
-            answer = listener(epoch)
-            if answer not in (None, False) and not self.stop_reason:
-                why = answer if isinstance(answer, str) else "on_epoch_end asked for it."
-                self.stop_reason = f"Stopped after epoch {epoch.number}: {why}"
 
-    def _stop_if_exhausted(self) -> None:
-        task, epoch = self.task, self.epochs[-1].number
-        if task.validation is not None and task.patience.exhausted(self.best, epoch) and not self.stop_reason:
-            self.stop_reason = (
-                f"No improvement of the validation {task.validation.watched} in {task.patience.epochs} epochs, "
-                f"up to epoch {epoch}."
-            )
+    def _ended_early(self, save: bool) -> str:
+        if self._saves is None or not save:
+            return ""
+        self._saves.at_end(self)
+        return self._saves.place
 
     def _cost_of(self, rows: Array | slice) -> float:
         """The cost of some training rows, without penalties."""
@@ -344,21 +189,7 @@ class Loop:
             self._training.step_back()
             self._say_diverged(f"The cost is {cost} after the last step", _LAST_FINITE)
 
-    def _take_best(self) -> None:
-        if self.task.validation is None or not self.task.restore_best or not self.best.epoch:
-            return
-        self._last = self._training.values()
-        self._training.restore_best()
-        watched = self.task.validation.watched
-        self.stop_reason += (
-            f" The weights are those of epoch {self.best.epoch}, the best by the validation {watched} "
-            f"({self.best.score:.6g})."
-        )
-
     # Ends ---------------------------------------------------------------------------------------------------
-
-    def _here(self) -> str:
-        return f", in epoch {len(self.epochs) + 1}" if self.epoch_steps else f", after epoch {len(self.epochs)}"
 
     def _stop_diverged(self, outcome: Outcome) -> None:
         here = f"epoch {len(self.epochs) + 1}, step {self.steps + 1}"
@@ -388,92 +219,37 @@ class Loop:
 
     # What there is at any time --------------------------------------------------------------------------------
 
-    def _seconds(self) -> float:
-        return time.monotonic() - self._began
-
-    def params(self) -> dict[str, Array]:
-        """The weights as they are now."""
+    def state(self) -> tuple[dict[str, Array], dict[str, Array]]:
         values = self._training.values()
-        return {name: values[node] for name, node in self._graph.graph.parameters.items()}
+        nodes = self._graph.graph.parameters
+        slots = self._graph.slots.values()
+        return {name: values[node] for name, node in nodes.items()}, {node.name: values[node] for node in slots}
+
+    def measure(self, tables: tuple[Array, ...], rows: Array | slice = slice(None)) -> list[Array]:
+        return self._training.measure(tables, rows)
+
+    def _mark_best(self) -> None:
+        self._training.mark_best()
+
+    def _restore_best(self) -> None:
+        self._training.restore_best()
 
     def position(self) -> Position:
         """How far the fit is."""
-        values = self._training.values()
-        nodes = self._graph.graph.parameters
+        params, slots = self.state()
         best = self._training.best()
         return Position(
-            {name: values[node] for name, node in nodes.items()},
-            {node.name: values[node] for node in self._graph.slots.values()},
+            params,
+            slots,
             self.steps,
             tuple(self.epochs),
             self.epoch_steps,
             self.epoch_cost,
             self._first_cost,
             self.best,
-            {name: best[node] for name, node in nodes.items()},
+            {name: best[node] for name, node in self._graph.graph.parameters.items()},
             self._training.best_cost,
             tuple(run.state for run in self._rules),
             self._seconds(),
             self._judged,
-        )
-
-    def info(self) -> FitInfo:
-        """What is known before the first step."""
-        task, judged = self.task, self.task.validation
-        return FitInfo(
-            task.net,
-            task.rule,
-            task.data.n_rows,
-            task.data.batch_size,
-            task.epochs,
-            int(task.data.seed),
-            task.dtype,
-            self.engine,
-            () if judged is None else judged.names,
-            "" if judged is None else judged.watched,
-            task.max_seconds,
-            History(tuple(self.epochs)),
-        )
-
-    def interrupted(self) -> Fit:
-        """What has been learned when Ctrl-C came."""
-        return self._cut_short("Ctrl-C", save=True)
-
-    def failed(self, error: Exception) -> tuple[Fit, str]:
-        """What has been learned when something raised, and the folder where that is saved.
-
-        Nothing is saved after an error of the saving itself, or of a run that may not have come to whole steps.
-        """
-        save = error is self._raised and self._saves is not None
-        fit = self._cut_short(type(error).__name__, save)
-        return fit, self._saves.place if save and self._saves is not None else ""
-
-    def _cut_short(self, by: str, save: bool) -> Fit:
-        kept = "" if self.best.epoch and self.task.restore_best else "; their weights are kept"
-        self.stop_reason = f"{by} in epoch {self._epoch}, after {self.steps} steps in all{kept}."
-        if save and self._saves is not None and not self._torn:
-            self._saves.at_end(self)
-        self._take_best()
-        return self.fit()
-
-    def fit(self) -> Fit:
-        """What has been learned so far."""
-        values = self._training.values()
-        last = self._last or values
-        nodes = self._graph.graph.parameters
-        if self.task.diagnostics and self.epochs:
-            self.notes += notes_after(self.task.net, self.epochs[-1].layers)
-        return Fit(
-            self.task.net,
-            {name: values[node] for name, node in nodes.items()},
-            self.task.rule,
-            History(tuple(self.epochs)),
-            self.stop_reason,
-            self.diverged,
-            self.engine,
-            self.best.epoch or None,
-            self.steps,
-            {node.name: last[node] for node in self._graph.slots.values()},
-            {name: last[node] for name, node in nodes.items()},
-            tuple(self.notes),
         )

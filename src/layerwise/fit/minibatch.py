@@ -14,11 +14,14 @@ from layerwise.engine.training import Data
 from layerwise.errors import CheckpointError, DataError, DivergenceWarning, TrainingInterrupted
 from layerwise.fit.callbacks import Audience, Callback, keep_in
 from layerwise.fit.checkpoints import CheckpointFolder
+from layerwise.fit.course import Course
 from layerwise.fit.diagnostics import notes_before
 from layerwise.fit.history import Fit
-from layerwise.fit.loop import Loop, OnEpoch, Position, Task
+from layerwise.fit.loop import Loop
+from layerwise.fit.quasi_newton import LBFGS, QuasiNewton, WholeGradient
 from layerwise.fit.saving import Checkpoints
-from layerwise.fit.stopping import Patience
+from layerwise.fit.stopping import Best, Patience
+from layerwise.fit.task import OnEpoch, Position, Task
 from layerwise.fit.validation import Validation, chosen_metrics, classes_of, given_rows, split
 from layerwise.fit.weights import class_weights
 from layerwise.network.checks import checked_count, checked_number
@@ -45,7 +48,7 @@ def train(
     Y: Any,
     *,
     params: Mapping[str, Any] | Fit | None = None,
-    optimizer: UpdateRule | None = None,
+    optimizer: UpdateRule | LBFGS | None = None,
     batch_size: int | None = 128,
     epochs: int = 10,
     seed: int = 0,
@@ -84,8 +87,8 @@ def train(
     params : dict of str to array, or Fit, optional
         Starting weights; by default ``net.initialise(seed)``. Not modified. From a `Fit` the training goes on after
         its last step: with what the optimizer remembers, the count of steps, and another order of the samples.
-    optimizer : UpdateRule, optional
-        By default ``Momentum(0.01, 0.9)``. Its learning rate may be a `Schedule`.
+    optimizer : UpdateRule or LBFGS, optional
+        By default ``Momentum(0.01, 0.9)``. The learning rate of a rule may be a `Schedule`.
     batch_size : int or None
         Samples a step. The last batch of an epoch holds what is left. None, or a number from N on:
         the whole data set at once, in its own order.
@@ -181,8 +184,18 @@ def train(
         raise DataError(f"train takes a Network first; got {type(net).__name__}.")
     permutation(seed, Stream.SHUFFLE, 0, 1)  # refuses what is no seed, also where no order is drawn
     optimizer = Momentum() if optimizer is None else optimizer
-    if not isinstance(optimizer, UpdateRule):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(optimizer, (UpdateRule, LBFGS)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DataError(f"optimizer must be an update rule such as layerwise.SGD(0.1); got {optimizer!r}.")
+    if isinstance(optimizer, LBFGS):
+        optimizer.refuse(
+            checkpoint=checkpoint,
+            resume=resume,
+            every_steps=every_steps,
+            restarts=restarts,
+            groups=groups,
+            clip_value=clip_value,
+            clip_norm=clip_norm,
+        )
     start, dtype = _start(net, params, seed, dtype)
     tables, judge = _tables(net, X, Y, sample_weight, class_weight, validation, seed, dtype)
     data = _batches(net, tables, batch_size, optimizer, seed, dtype)
@@ -192,7 +205,7 @@ def train(
             raise DataError(f"{name} needs rows to judge by. Give validation=0.2, or validation=(X, Y).")
     task = Task(
         net,
-        optimizer,
+        optimizer if isinstance(optimizer, UpdateRule) else WholeGradient(),
         groups or {},
         Clip(clip_value, clip_norm),
         data,
@@ -210,8 +223,16 @@ def train(
     )
     restarts = 0 if restarts == 0 else checked_count(restarts, "restarts")
     notes = notes_before(net, data.tables[0], data.tables[1], start.params)
-    with _opened(task, checkpoint, resume, every, every_steps, keep) as saves:
-        return _run(task, start, restarts, saves, notes)
+    if isinstance(optimizer, LBFGS):
+        course = QuasiNewton(task, start, optimizer)
+        course.notes = notes
+        fit = _attempt(course)
+    else:
+        with _opened(task, checkpoint, resume, every, every_steps, keep) as saves:
+            fit = _run(task, start, restarts, saves, notes)
+    if fit.diverged:
+        warnings.warn(fit.stop_reason, DivergenceWarning, stacklevel=2)
+    return fit
 
 
 def _run(task: Task, start: Position, restarts: int, saves: Checkpoints | None, notes: list[str]) -> Fit:
@@ -229,25 +250,23 @@ def _run(task: Task, start: Position, restarts: int, saves: Checkpoints | None, 
         done, resumed = done + 1, None
         if saves is not None:
             saves.begin_again()
-    if loop.diverged:
-        warnings.warn(loop.stop_reason, DivergenceWarning, stacklevel=3)
     return fit
 
 
-def _attempt(loop: Loop) -> Fit:
+def _attempt(course: Course) -> Fit:
     """Run to the end. By whatever it comes, those who listen are told, and what was learned is kept."""
-    watch = loop.task.watch
+    watch = course.task.watch
     # The progress ends first: what others say at the end stands below it.
-    with Audience([*loop.task.on_epoch_end, *([] if watch is None else [watch])]) as audience:
-        audience.begin(loop.info())
+    with Audience([*course.task.on_epoch_end, *([] if watch is None else [watch])]) as audience:
+        audience.begin(course.info())
         try:
-            loop.run()
-            audience.fit = loop.fit()
+            course.run()
+            audience.fit = course.fit()
         except KeyboardInterrupt:
-            audience.fit = loop.interrupted()
+            audience.fit = course.interrupted()
             raise TrainingInterrupted(audience.fit) from None
         except Exception as error:
-            audience.fit, saved = loop.failed(error)
+            audience.fit, saved = course.failed(error)
             keep_in(error, audience.fit, saved)
             raise
     return audience.fit
@@ -296,7 +315,9 @@ def _watch(progress: Any) -> Callback | None:
     return Progress()
 
 
-def _batches(net: Network, tables: tuple[Array, ...], batch_size: Any, rule: UpdateRule, seed: int, dtype: str) -> Data:
+def _batches(
+    net: Network, tables: tuple[Array, ...], batch_size: Any, rule: UpdateRule | LBFGS, seed: int, dtype: str
+) -> Data:
     n = len(tables[0])
     rows = n if batch_size is None else min(checked_count(batch_size, "batch_size"), n)
     if rule.full_batch and rows < n:
@@ -357,4 +378,5 @@ def _start(net: Network, params: Any, seed: int, dtype: str | None) -> tuple[Pos
     if earlier is None:
         return Position(weights), dtype
     seconds = earlier.history[-1].seconds if earlier.history else 0.0
-    return Position(weights, earlier.slots, earlier.steps, earlier.history.epochs, seconds=seconds), dtype
+    best = Best(improved=len(earlier.history))  # patience begins anew
+    return Position(weights, earlier.slots, earlier.steps, earlier.history.epochs, best=best, seconds=seconds), dtype

@@ -15,8 +15,9 @@ from layerwise.errors import CheckpointError, CheckpointWarning
 from layerwise.fit.checkpoints import CheckpointFolder, Loaded
 from layerwise.fit.diagnostics import LayerReport
 from layerwise.fit.history import Epoch
-from layerwise.fit.loop import Loop, Position, Task
+from layerwise.fit.loop import Loop
 from layerwise.fit.stopping import best_from
+from layerwise.fit.task import Position, Task
 from layerwise.network.schedules import Schedule
 from layerwise.network.updates import UpdateRule
 from layerwise.types import Array

@@ -12,8 +12,8 @@ import numpy as np
 
 from layerwise.errors import TableError, TrainingInterrupted
 from layerwise.fit.history import Fit
-from layerwise.fit.loop import OnEpoch
 from layerwise.fit.minibatch import train
+from layerwise.fit.task import OnEpoch
 from layerwise.fit.validation import split
 from layerwise.model.model import Model, score
 from layerwise.network.network import Network
@@ -145,7 +145,7 @@ def fit_table(
         "metrics": _finite(metrics),
         "baseline": _finite(baseline),
         "settings": {**asdict(settings), "hidden_layer_sizes": list(settings.hidden_layer_sizes), "epochs": epochs},
-        "learning_rate": fit.optimizer.learning_rate,
+        "learning_rate": rate,
         "cost": [float(c) for c in fit.history.cost],
         "stop_reason": fit.stop_reason,
         "best_epoch": fit.best_epoch,
