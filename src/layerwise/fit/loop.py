@@ -22,7 +22,7 @@ GROWTH = 100.0
 """An epoch whose cost is this many times that of the starting weights is a fit that runs away."""
 _SAMPLE = 256
 """Rows from which the cost is found at the start and after the last step: more would cost as much as a step."""
-_GLANCE = 0.1
+_GLANCE = 0.25
 """Seconds between looks at a fit that only its progress is shown of: runs of so many epochs cost nothing measurable."""
 _LAST_FINITE = "The last weights whose cost was finite are kept."
 
