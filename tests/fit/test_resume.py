@@ -249,6 +249,15 @@ def test_what_a_fit_must_agree_with(tmp_path):
         lw.train(net, X, y, checkpoint=tmp_path / "new", every=0, **options)
 
 
+def test_weights_of_validation_rows_must_agree(tmp_path):
+    net, X, y = problem()
+    w = np.ones(len(y))
+    lw.train(net, X, y, checkpoint=tmp_path, validation=(X, y, w), epochs=2)
+    w[0] = 1.5
+    with pytest.raises(lw.CheckpointError, match="the validation data differs"):
+        lw.train(net, X, y, resume=tmp_path, validation=(X, y, w), epochs=2)
+
+
 def test_the_fingerprint_is_of_numbers_and_not_of_their_layout():
     X = np.random.default_rng(0).normal(size=(5000, 7))
     found = fingerprint([X, np.arange(5)])
@@ -398,3 +407,59 @@ def test_ctrl_c_at_any_line_between_steps(at, engine, tmp_path):
     finally:
         sys.settrace(before)
     same(lw.train(net, X, y, resume=tmp_path, **options), expected)
+
+
+# Going on from a fit whose epochs had other steps, or another rule ------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_schedules_go_on_by_epochs_where_these_have_other_steps(engine):
+    rng = np.random.default_rng(0)
+    X, net = rng.normal(size=(64, 3)), lw.Network([3, 4, 1])
+    options = {"optimizer": lw.SGD(lw.CosineDecay(0.01)), "engine": engine}
+    first = lw.train(net, X, X[:, :1], batch_size=8, epochs=5, **options)
+    second = lw.train(net, X, X[:, :1], params=first, batch_size=None, epochs=5, **options)
+    # Half of the ten epochs are over: steps 5, …, 9 of 10, whose weights are those of one step an epoch.
+    rates = 0.005 * (1 + np.cos(np.pi * np.arange(5, 10) / 10))
+    np.testing.assert_allclose(second.history.learning_rate[5:], rates, rtol=1e-12)
+    params = first.last
+    for rate in rates:
+        _, gradients = net.cost_and_gradients(params, X, X[:, :1], engine=engine)
+        params = {name: W - rate * gradients[name] for name, W in params.items()}
+    for name, W in params.items():
+        np.testing.assert_allclose(second.last[name], W, rtol=1e-10)
+
+
+def test_an_epoch_that_was_broken_off_does_not_shift_the_rates_of_those_after_it():
+    rng = np.random.default_rng(0)
+    X, net = rng.normal(size=(64, 3)), lw.Network([3, 4, 1])
+    options = {"optimizer": lw.SGD(lw.StepDecay(0.1, every=1, factor=0.5)), "batch_size": 8}
+    first = lw.train(net, X, X[:, :1], epochs=5, max_steps=13, **options)  # an epoch and five steps
+    second = lw.train(net, X, X[:, :1], params=first, epochs=2, **options)
+    np.testing.assert_allclose(second.history.learning_rate, [0.1, 0.05, 0.025])
+
+
+def test_a_plateau_goes_on_from_what_it_has_seen():
+    rng = np.random.default_rng(0)
+    X, net = rng.normal(size=(64, 3)), lw.Network([3, 4, 1])
+    options = {"optimizer": lw.SGD(lw.ReduceOnPlateau(1e-9, patience=0, threshold=0.5)), "batch_size": None}
+    whole = lw.train(net, X, X[:, :1], epochs=7, **options)
+    first = lw.train(net, X, X[:, :1], epochs=4, **options)
+    assert first.history.learning_rate[-1] == pytest.approx(1e-11)
+    second = lw.train(net, X, X[:, :1], params=first, epochs=3, **options)
+    np.testing.assert_array_equal(second.history.learning_rate, whole.history.learning_rate)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_another_rule_counts_its_steps_from_where_it_begins(engine, tmp_path):
+    rng = np.random.default_rng(0)
+    X, net = rng.normal(size=(64, 3)), lw.Network([3, 4, 1])
+    options = {"batch_size": None, "engine": engine}
+    first = lw.train(net, X, X[:, :1], optimizer=lw.SGD(0.01), epochs=20, **options)
+    options |= {"optimizer": lw.Adam(1e-3), "params": first, "epochs": 3}
+    second = lw.train(net, X, X[:, :1], **options)
+    # Adam moves each weight by its rate in the first step, and hardly differently in the next ones.
+    moved = np.abs(second.last["W2"] - first.last["W2"])
+    np.testing.assert_allclose(moved, 3e-3, rtol=0.02)
+    lw.train(net, X, X[:, :1], checkpoint=tmp_path, max_steps=2, **options)
+    same(lw.train(net, X, X[:, :1], resume=tmp_path, **options), second)

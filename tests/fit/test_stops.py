@@ -288,3 +288,23 @@ def test_a_fit_is_shown_without_its_weights():
     assert repr(fit).startswith("<Fit of Network([Input(1), Dense(1, 'identity')]")
     assert repr(fit).endswith("2 epochs. All 2 epochs are done.>")
     assert fit != lw.train(lw.Network([1, 1]), np.ones((4, 1)), np.ones(4), epochs=2)
+
+
+@pytest.mark.parametrize("engine", ["native", "numpy"])
+def test_a_start_that_fits_well_does_not_run_away_by_its_penalties(engine):
+    net = lw.Network([3, 5, 1], l2=0.1, l1=0.01)
+    X = problem()[1]
+    start = net.initialise(0)
+    Y = net.forward(start, X) + 1e-3  # so a cost of 1e-6, and penalties of about 1
+    fit = lw.train(net, X, Y, params=start, optimizer=lw.SGD(1e-4), epochs=2, engine=engine)
+    assert not fit.diverged
+    assert fit.history.cost[0] > 0.1
+
+
+@pytest.mark.parametrize("engine", ["native", "numpy"])
+def test_a_table_that_begins_with_quiet_rows_does_not_run_away(engine):
+    X = np.random.default_rng(0).normal(size=(2000, 3))
+    X[:300] *= 1e-3  # in the first rows the cost is 1e-5 whatever the weights, in the others about 1
+    fit = lw.train(lw.Network([3, 8, 1]), X, 3 * X[:, :1] + X[:, 1:2], epochs=3, engine=engine)
+    assert not fit.diverged
+    assert fit.history.cost[-1] < 0.5

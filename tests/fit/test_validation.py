@@ -209,6 +209,59 @@ def test_a_listener_ends_the_fit_with_its_reason():
     assert len(lw.train(net, X, y, epochs=9, on_epoch_end=lambda epoch: True).history) == 1
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_targets_may_come_in_another_form_than_those_of_training(engine):
+    net, X, y = classes(100)
+    rows = np.eye(3)[y]
+    options = {"metric": "accuracy", "epochs": 2, "engine": engine}
+    expected = lw.train(net, X, y, validation=(X, y), **options).history.validation
+    found = lw.train(net, X, y, validation=(X, rows), **options).history.validation
+    np.testing.assert_array_equal(found["cost"], expected["cost"])
+    found = lw.train(net, X, rows, validation=(X, y), **options).history.validation
+    np.testing.assert_allclose(found["cost"], expected["cost"], rtol=1e-13)
+    np.testing.assert_array_equal(found["accuracy"], expected["accuracy"])
+    with pytest.raises(lw.DataError, match="validation: Y holds probabilities where the training targets are labels"):
+        lw.train(net, X, y, validation=(X, 0.5 * rows + 0.5 / 3), **options)
+
+
+def test_the_cost_decides_where_it_is_named_first():
+    net, X, y = classes(60)
+    options = {"validation": (X, y), "epochs": 2}
+    assert "the best by the validation cost" in lw.train(net, X, y, metric=["cost", "accuracy"], **options).stop_reason
+    fit = lw.train(net, X, y, metric=["accuracy", "cost"], **options)
+    assert "the best by the validation accuracy" in fit.stop_reason
+    assert set(fit.history[0].validation) == {"cost", "accuracy"}
+
+
+def test_two_functions_of_one_name_are_refused():
+    net, X, Y = numbers()
+    first, second = (lambda true, outputs: 1.0), (lambda true, outputs: 2.0)
+    with pytest.raises(lw.DataError, match=r"metric names '<lambda>' twice. Give each function a name of its own"):
+        lw.train(net, X, Y, validation=0.2, metric=[first, second])
+
+    def cost(true, outputs):
+        return 1.0
+
+    with pytest.raises(lw.DataError, match="metric names 'cost' twice"):
+        lw.train(net, X, Y, validation=0.2, metric=cost)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_validation_rows_of_weight_0_are_absent(engine):
+    net, X, Y = numbers(60)
+    w = np.repeat([1e308, 0.0], 30)  # their sum is beyond float64
+    Y[40] = 1e200  # whose loss is infinite
+
+    def rows(true, outputs):
+        return float(len(true))
+
+    options = {"metric": ["rmse", rows], "epochs": 2, "engine": engine}
+    found = lw.train(net, X[:30], Y[:30], validation=(X, Y, w), **options).history.validation
+    expected = lw.train(net, X[:30], Y[:30], validation=(X[:30], Y[:30]), **options).history.validation
+    for name, curve in expected.items():
+        np.testing.assert_allclose(found[name], curve, rtol=1e-13)
+
+
 # Weights of classes -------------------------------------------------------------------------------------------
 
 
@@ -282,14 +335,12 @@ def test_numbers_have_no_classes():
         lw.train(net, X, Y, validation=0.2, metric="accuracy")
 
 
-def test_patience_begins_anew_where_a_fit_goes_on():
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(60, 2))
-    options = {"optimizer": lw.SGD(0.01), "validation": 0.3, "batch_size": None}
-    net = lw.Network([2, 4, 1], hidden="tanh")
-    first = lw.train(net, X, X[:, 0], epochs=6, patience=3, **options)
-    then = lw.train(net, X, X[:, 0], params=first, epochs=5, patience=3, **options)
-    assert then.stop_reason.startswith("All 11 epochs are done.")  # the cost falls in every one
-    unknown = {"metric": lambda true, outputs: np.nan, "params": first, **options}
-    none = lw.train(net, X, X[:, 0], epochs=5, patience=3, **unknown)
-    assert len(none.history) == 6 + 3
+def test_patience_counts_the_epochs_of_this_fit_only():
+    net, X, Y = numbers()
+    earlier = lw.train(net, X, Y, epochs=6)
+    fit = lw.train(net, X, Y, params=earlier, validation=(X, Y), patience=3, epochs=4, optimizer=lw.SGD(1e-3))
+    assert fit.steps == earlier.steps + 4 * 3
+    # A score that never improves: as many epochs are let pass as in a fit from nothing.
+    options = {"validation": (X, Y), "metric": lambda true, outputs: float("nan"), "patience": 3, "epochs": 9}
+    assert len(lw.train(net, X, Y, **options).history) == 3
+    assert len(lw.train(net, X, Y, params=earlier, **options).history) == 6 + 3

@@ -88,6 +88,10 @@ class Course(abc.ABC):
     def _told(self, measured: float) -> None:
         """What was measured after an epoch: a number that is better when it is lower."""
 
+    def _schedules(self) -> tuple[Mapping[str, Any], ...]:
+        """What schedules have seen, as plain data."""
+        return ()
+
     @abc.abstractmethod
     def _ended_early(self, save: bool) -> str:
         """What is to be done where a fit is cut off; where it was saved, if it was."""
@@ -224,4 +228,5 @@ class Course(abc.ABC):
             slots,
             last,
             tuple(self.notes),
+            self._schedules(),
         )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from layerwise.compile.plan import plan
 from layerwise.engine.choice import training
+from layerwise.engine.reference import Runner
 from layerwise.engine.training import Outcome, Run
 from layerwise.fit.course import Course
 from layerwise.fit.divergence import Growth
@@ -68,9 +70,12 @@ class Loop(Course):
         self.epoch_cost = start.epoch_cost
         self._graph = task.step_graph()
         steps = task.data.steps
-        self._rules = [RuleRun(fed.rule, steps, task.epochs) for fed in self._graph.fed]
-        for run, state in zip(self._rules, start.schedules, strict=False):
-            run.restore(state)
+        before = {"epochs_done": len(start.epochs), "steps_done": start.steps - start.epoch_steps}
+        before |= {"forgotten": task.forgotten}
+        self._rules = [RuleRun(fed.rule, steps, task.epochs, **before) for fed in self._graph.fed]
+        if len(start.schedules) == len(self._rules):  # else of a fit with other groups
+            for run, state in zip(self._rules, start.schedules, strict=True):
+                run.restore(state)
         values = self._graph.start(start.params, task.dtype)
         values |= {node: start.slots[node.name] for node in self._graph.slots.values() if node.name in start.slots}
         self._training = training(task.engine, self._graph.step(self._rules), task.data, values, task.dtype)
@@ -101,7 +106,7 @@ class Loop(Course):
     def run(self) -> None:
         task = self.task
         if math.isnan(self._first_cost):
-            self._first_cost = self._cost_of(slice(_SAMPLE))
+            self._first_cost = self._cost_of(self._some_rows()) + self._penalties()
             self._training.start_from(self._first_cost)
         bounded = LOSSES[task.net.loss.name].nonnegative
         limit = GROWTH * self._first_cost if bounded and self._first_cost > 0 else math.inf
@@ -159,8 +164,9 @@ class Loop(Course):
 
     def _record(self, outcome: Outcome, begun: float) -> None:
         first, steps = len(self.epochs) + 1, self.task.data.steps
+        last = self.steps - outcome.epoch_steps - (len(outcome.costs) - 1) * steps  # step of the first of these epochs
         for i, (cost, seconds) in enumerate(zip(outcome.costs, outcome.seconds, strict=True)):
-            rate = self._rules[0].value("learning_rate", (first + i) * steps)
+            rate = self._rules[0].value("learning_rate", last + i * steps)
             self.epochs.append(Epoch(first + i, cost, begun + seconds, learning_rate=rate))
             self._judged = not self._looks
         self.epoch_steps, self.epoch_cost = outcome.epoch_steps, outcome.epoch_cost
@@ -169,6 +175,9 @@ class Loop(Course):
     def _told(self, measured: float) -> None:
         for rule in self._rules:
             rule.after_epoch(measured)
+
+    def _schedules(self) -> tuple[Mapping[str, Any], ...]:
+        return tuple(run.state for run in self._rules)
 
     def _ended_early(self, save: bool) -> str:
         if self._saves is None or not save:
@@ -180,6 +189,18 @@ class Loop(Course):
         """The cost of some training rows, without penalties."""
         losses = self._training.measure(self.task.data.tables, rows)[0].astype(np.float64)
         return float(np.mean(losses * self.task.data.tables[2][rows] if self.task.weighted else losses))
+
+    def _some_rows(self) -> Array | slice:
+        """Training rows spread over all of them: the first ones of a sorted table are like no others."""
+        n = self.task.data.n_rows
+        return slice(None) if n <= _SAMPLE else np.linspace(0, n - 1, _SAMPLE).astype(np.int64)
+
+    def _penalties(self) -> float:
+        """What the layers add to the cost at the present weights."""
+        graph = self._graph.graph
+        params = self.params()
+        feeds = {node: params[name] for name, node in graph.parameters.items()}
+        return float(sum(Runner(plan(graph.penalties), self.task.dtype).run(feeds)))
 
     def _check_last_step(self) -> None:
         """No further step would find out that the last one led to weights of infinite cost."""
@@ -210,7 +231,7 @@ class Loop(Course):
             kept = ""  # said with the best epoch
         elif not self.steps:
             kept = "The starting weights are kept."
-        rate = self._rules[0].value("learning_rate", max(self.steps, 1))
+        rate = self._rules[0].value("learning_rate", max(self.steps, self._start.steps + 1))
         grown = self.params() if grown is None else grown
         growth = Growth.between(task.net, self._start.params, grown, task.data.tables[:2], task.dtype)
         self.diverged = True
@@ -249,7 +270,7 @@ class Loop(Course):
             self.best,
             {name: best[node] for name, node in self._graph.graph.parameters.items()},
             self._training.best_cost,
-            tuple(run.state for run in self._rules),
+            self._schedules(),
             self._seconds(),
             self._judged,
         )

@@ -20,7 +20,7 @@ from layerwise.fit.history import Fit
 from layerwise.fit.loop import Loop
 from layerwise.fit.quasi_newton import LBFGS, QuasiNewton, WholeGradient
 from layerwise.fit.saving import Checkpoints
-from layerwise.fit.stopping import Best, Patience
+from layerwise.fit.stopping import Patience
 from layerwise.fit.task import OnEpoch, Position, Task
 from layerwise.fit.validation import Validation, chosen_metrics, classes_of, given_rows, split
 from layerwise.fit.weights import class_weights
@@ -196,16 +196,17 @@ def train(
             clip_value=clip_value,
             clip_norm=clip_norm,
         )
-    start, dtype = _start(net, params, seed, dtype)
+    start, dtype = _start(net, params, seed, dtype, optimizer)
     tables, judge = _tables(net, X, Y, sample_weight, class_weight, validation, seed, dtype)
     data = _batches(net, tables, batch_size, optimizer, seed, dtype)
     judged = None if judge is None else Validation(judge[0], judge[1], chosen_metrics(net, metric), net)
     for name, value in (("metric", metric), ("patience", patience)):
         if judged is None and value is not None:
             raise DataError(f"{name} needs rows to judge by. Give validation=0.2, or validation=(X, Y).")
+    rule = optimizer if isinstance(optimizer, UpdateRule) else WholeGradient()
     task = Task(
         net,
-        optimizer if isinstance(optimizer, UpdateRule) else WholeGradient(),
+        rule,
         groups or {},
         Clip(clip_value, clip_norm),
         data,
@@ -215,11 +216,12 @@ def train(
         None if max_steps is None else checked_count(max_steps, "max_steps") + start.steps,
         None if max_seconds is None else checked_number("max_seconds", max_seconds, above=0.0) + start.seconds,
         judged,
-        Patience(judged is not None and judged.larger_is_better, patience, min_improvement),
+        Patience(judged is not None and judged.larger_is_better, patience, min_improvement, len(start.epochs)),
         restore_best,
         diagnostics,
         _listeners(on_epoch_end),
         _watch(progress),
+        0 if _remembers(start, net, rule) else start.steps,
     )
     restarts = 0 if restarts == 0 else checked_count(restarts, "restarts")
     notes = notes_before(net, data.tables[0], data.tables[1], start.params)
@@ -348,7 +350,7 @@ def _tables(
     Y = check_targets(net, Y, len(X), dtype)
     judge = None
     if validation is not None and isinstance(validation, (tuple, list)):
-        judge = given_rows(net, validation, dtype)
+        judge = given_rows(net, validation, dtype, Y.ndim == 1)
     elif validation is not None:
         own = None if sample_weight is None else check_weights(sample_weight, len(X))
         if own is not None and not own.all():  # rows of weight 0 are absent, also where rows are held out
@@ -362,7 +364,12 @@ def _tables(
     return ((X, Y) if weights is None else (X, Y, weights)), judge
 
 
-def _start(net: Network, params: Any, seed: int, dtype: str | None) -> tuple[Position, str]:
+def _remembers(start: Position, net: Network, rule: UpdateRule) -> bool:
+    """Whether there is all that the rule remembers of the steps before."""
+    return all(f"{slot} of {name}" in start.slots for slot in rule.slots for name in net.trained)
+
+
+def _start(net: Network, params: Any, seed: int, dtype: str | None, rule: Any) -> tuple[Position, str]:
     """Where the fit begins, and its precision."""
     dtype = None if dtype is None else precision_name(dtype)
     if params is None:
@@ -378,5 +385,5 @@ def _start(net: Network, params: Any, seed: int, dtype: str | None) -> tuple[Pos
     if earlier is None:
         return Position(weights), dtype
     seconds = earlier.history[-1].seconds if earlier.history else 0.0
-    best = Best(improved=len(earlier.history))  # patience begins anew
-    return Position(weights, earlier.slots, earlier.steps, earlier.history.epochs, best=best, seconds=seconds), dtype
+    position = Position(weights, earlier.slots, earlier.steps, earlier.history.epochs, seconds=seconds)
+    return (replace(position, schedules=earlier.schedules) if earlier.optimizer == rule else position), dtype

@@ -18,6 +18,7 @@ from layerwise.fit.history import Epoch
 from layerwise.fit.loop import Loop
 from layerwise.fit.stopping import best_from
 from layerwise.fit.task import Position, Task
+from layerwise.fit.validation import Validation
 from layerwise.network.schedules import Schedule
 from layerwise.network.updates import UpdateRule
 from layerwise.types import Array
@@ -47,11 +48,15 @@ def identity(task: Task) -> dict[str, Any]:
         "dtype": task.dtype,
         "epochs": task.epochs,
         "data": fingerprint(task.data.tables),
-        "validation": None if judged is None else fingerprint(judged.tables),
+        "validation": None if judged is None else fingerprint([*judged.tables, *_weights(judged)]),
         "metric": None if judged is None else judged.watched,
         "patience": task.patience.epochs,
         "min_improvement": float(task.patience.min_improvement),
     }
+
+
+def _weights(judged: Validation) -> list[Array]:
+    return [] if judged.weights is None else [judged.weights]
 
 
 def described(rule: UpdateRule) -> dict[str, Any]:

@@ -44,6 +44,8 @@ class Patience:
         As many without an improvement end the fit; None: none do.
     min_improvement : float
         Changes up to this are none, in the unit of the score.
+    before : int
+        Epochs of earlier fits that this one goes on from; they do not count.
 
     Raises
     ------
@@ -54,6 +56,7 @@ class Patience:
     larger_is_better: bool = False
     epochs: int | None = None
     min_improvement: float = 0.0
+    before: int = 0
 
     def __post_init__(self) -> None:
         if self.epochs is not None:
@@ -73,7 +76,7 @@ class Patience:
 
     def exhausted(self, best: Best, epoch: int) -> bool:
         """Whether the epoch is the last."""
-        return self.epochs is not None and epoch - best.improved >= self.epochs
+        return self.epochs is not None and epoch - max(best.improved, self.before) >= self.epochs
 
 
 def best_from(data: Mapping[str, Any]) -> Best:

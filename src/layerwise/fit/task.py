@@ -45,6 +45,8 @@ class Task:
         Each is given every epoch; what it returns, if anything but None or False, ends the fit.
     watch : Callback, optional
         Given the last epoch of each run, which may be of several.
+    forgotten : int
+        Steps of an earlier fit that the update rule remembers nothing of: that was another rule's.
     """
 
     net: Network
@@ -63,6 +65,7 @@ class Task:
     diagnostics: bool = False
     on_epoch_end: tuple[OnEpoch, ...] = ()
     watch: Callback | None = None
+    forgotten: int = 0
 
     @property
     def weighted(self) -> bool:

@@ -37,15 +37,20 @@ class Validation:
     tables : tuple of array
         Inputs and targets.
     weights : (N,) float64 or None
-    metrics : dict of str to Metric or callable
+    metrics : dict of str to Metric or callable; None for the cost
         In the order in which they were named.
     network : Network
     """
 
     tables: tuple[Array, Array]
     weights: FloatArray | None
-    metrics: Mapping[str, Metric | Callable[[Array, Array], float]]
+    metrics: Mapping[str, Metric | Callable[[Array, Array], float] | None]
     network: Network
+
+    def __post_init__(self) -> None:
+        if self.weights is not None:  # by a power of 2, which rounds nothing: sums of large ones would overflow
+            scaled = np.ldexp(self.weights, -np.frexp(self.weights.max())[1])
+            object.__setattr__(self, "weights", scaled)
 
     @property
     def watched(self) -> str:
@@ -70,7 +75,7 @@ class Validation:
         for name, one in self.metrics.items():
             if isinstance(one, Metric):
                 scores[name] = float(one(*_compared(one, self.network, self.tables[1], outputs), self.weights))
-            else:
+            elif one is not None:
                 scores[name] = _own_metric(name, one, self.tables[1], outputs)
         return scores
 
@@ -94,7 +99,7 @@ def _compared(one: Metric, net: Network, Y: Array, outputs: Array) -> tuple[Arra
     return labels, np.exp(outputs) if net.output_layer.activation.name == "log_softmax" else outputs
 
 
-def chosen_metrics(net: Network, named: Any) -> dict[str, Metric | Callable[[Array, Array], float]]:
+def chosen_metrics(net: Network, named: Any) -> dict[str, Metric | Callable[[Array, Array], float] | None]:
     """The metrics under their names.
 
     Parameters
@@ -107,20 +112,23 @@ def chosen_metrics(net: Network, named: Any) -> dict[str, Metric | Callable[[Arr
         No such metric; one of classes for a network that gives none, or of numbers for one that gives classes.
     """
     listed: Sequence[Any] = [] if named is None else named if isinstance(named, (list, tuple)) else [named]
-    chosen: dict[str, Metric | Callable[[Array, Array], float]] = {}
+    chosen: dict[str, Metric | Callable[[Array, Array], float] | None] = {}
     for item in listed:
-        if item == COST:
-            chosen.pop(COST, None)
-            continue
-        if isinstance(item, (str, Metric)):
+        one: Any
+        if isinstance(item, str) and item == COST:
+            name, one = COST, None
+        elif isinstance(item, (str, Metric)):
             one = metric(item) if isinstance(item, str) else item
             _check_metric(net, one)
-            chosen[one.name] = one
+            name = one.name
         elif callable(item):
-            own: Any = item
-            chosen[getattr(own, "__name__", type(own).__name__)] = own
+            one = item
+            name = getattr(item, "__name__", type(item).__name__)
+            if name in {*chosen, COST}:
+                raise DataError(f"metric names {name!r} twice. Give each function a name of its own, by def.")
         else:
             raise DataError(f"metric must be the name of a metric, or a function of targets and outputs; got {item!r}.")
+        chosen[name] = one
     return chosen
 
 
@@ -142,8 +150,16 @@ def _check_metric(net: Network, one: Metric) -> None:
 # Rows ---------------------------------------------------------------------------------------------------------
 
 
-def given_rows(net: Network, given: Any, dtype: str) -> tuple[tuple[Array, Array], FloatArray | None]:
-    """Tables and weights from what a caller gave as (X, Y) or (X, Y, sample_weight).
+def given_rows(net: Network, given: Any, dtype: str, labels: bool) -> tuple[tuple[Array, Array], FloatArray | None]:
+    """Tables and weights from what a caller gave as (X, Y) or (X, Y, sample_weight), without rows of weight 0.
+
+    Parameters
+    ----------
+    net : Network
+    given : tuple
+    dtype : str
+    labels : bool
+        Whether the training targets are labels: then these become labels too, else rows.
 
     Raises
     ------
@@ -161,10 +177,21 @@ def given_rows(net: Network, given: Any, dtype: str) -> tuple[tuple[Array, Array
         if len(X) == 0:
             raise DataError("X has no rows.")
         Y = check_targets(net, Y, len(X), dtype)
+        Y = _as_labels(Y) if labels and Y.ndim > 1 else np.eye(net.widths[-1])[Y] if Y.ndim == 1 and not labels else Y
         weights = check_weights(rest[0], len(X)) if rest and rest[0] is not None else None
     except (DataError, ShapeError) as error:
         raise type(error)(f"validation: {error}") from None
+    if weights is not None and not weights.all():
+        present = weights > 0
+        X, Y, weights = X[present], Y[present], weights[present]
     return (X, Y), weights
+
+
+def _as_labels(Y: Array) -> Array:
+    labels = np.argmax(Y, axis=1)
+    if not (np.take_along_axis(Y, labels[:, None], axis=1) == 1).all():
+        raise DataError("Y holds probabilities where the training targets are labels. Give labels, or rows with one 1.")
+    return labels
 
 
 def split(n_rows: int, share: Any, seed: int, classes: Array | None) -> tuple[Array, Array]:

@@ -123,13 +123,15 @@ class ScheduleRun:
     steps : int
         Of the whole fit, as planned.
     steps_per_epoch : int
+    epochs_done : int
+        Of earlier fits, whose plan it was too.
     """
 
-    def __init__(self, schedule: Schedule, steps: int, steps_per_epoch: int):
+    def __init__(self, schedule: Schedule, steps: int, steps_per_epoch: int, epochs_done: int = 0):
         self.schedule, self.steps, self.steps_per_epoch = schedule, steps, steps_per_epoch
         self._plateaus = tuple(_plateaus(schedule))
         self._states = tuple(plateau.start() for plateau in self._plateaus)
-        self._epochs = 0
+        self._epochs = epochs_done
 
     @property
     def measures(self) -> bool:

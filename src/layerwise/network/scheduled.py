@@ -29,6 +29,11 @@ class RuleRun(Generic[_Rule]):
     steps_per_epoch : int
     epochs : int
         As planned; "share of the fit" in a schedule is one of these.
+    epochs_done, steps_done : int
+        Where a fit goes on from an earlier one, whose epochs may have had more or fewer steps: epochs, and steps before
+        the first of the next epoch. Schedules see the steps that these epochs have here.
+    forgotten : int
+        Of those steps, the ones that the rule remembers nothing of: it counts from there.
 
     Raises
     ------
@@ -47,14 +52,24 @@ class RuleRun(Generic[_Rule]):
     0.25
     """
 
-    def __init__(self, rule: _Rule, steps_per_epoch: int, epochs: int):
-        self.rule = rule
+    def __init__(
+        self,
+        rule: _Rule,
+        steps_per_epoch: int,
+        epochs: int,
+        *,
+        epochs_done: int = 0,
+        steps_done: int = 0,
+        forgotten: int = 0,
+    ):
+        self.rule, self._forgotten = rule, forgotten
+        self._unplanned = steps_done - epochs_done * steps_per_epoch
         steps = steps_per_epoch * epochs
-        self._runs = {name: ScheduleRun(s, steps, steps_per_epoch) for name, s in rule.schedules.items()}
+        self._runs = {name: ScheduleRun(s, steps, steps_per_epoch, epochs_done) for name, s in rule.schedules.items()}
         # Evenly spaced where not all: the values of a long plan hardly change from one step to the next.
-        steps_done = np.arange(steps) if steps <= _MOST_CHECKED else np.linspace(0, steps - 1, _MOST_CHECKED).round()
+        looked_at = np.arange(steps) if steps <= _MOST_CHECKED else np.linspace(0, steps - 1, _MOST_CHECKED).round()
         for name, run in self._runs.items():
-            self._check(name, steps_done, run.at(steps_done), steps_per_epoch)
+            self._check(name, looked_at, run.at(looked_at), steps_per_epoch)
 
     def _check(self, name: str, steps_done: Array, values: FloatArray, steps_per_epoch: int) -> None:
         limit = self.rule.below.get(name, math.inf)
@@ -79,7 +94,7 @@ class RuleRun(Generic[_Rule]):
         return self._at(np.array(1))
 
     def _at(self, step: Any) -> _Rule:
-        values = {name: run.at(np.asarray(step) - 1) for name, run in self._runs.items()}
+        values = {name: run.at(np.asarray(step) - 1 - self._unplanned) for name, run in self._runs.items()}
         # One step gives plain numbers, for formulas that know no arrays.
         return self.rule.at({name: value if value.ndim else value.item() for name, value in values.items()})
 
@@ -92,7 +107,8 @@ class RuleRun(Generic[_Rule]):
             Its number, counted from 1 at the start of the fit; of an epoch after the present one only where nothing
             `measures`.
         """
-        return self._at(step).scalars(step) if self._runs else self.rule.scalars(step)
+        counted = step - self._forgotten
+        return self._at(step).scalars(counted) if self._runs else self.rule.scalars(counted)
 
     def value(self, name: str, step: int) -> float:
         """The number that a hyperparameter is at a step, counted from 1."""
