@@ -41,7 +41,7 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 from update_rules import DECLARED
 
-RULES: list[Callable[[], Any]] = [*DECLARED]
+RULES: list[Callable[[], Any]] = [*DECLARED, lw.LBFGS]
 """Called without arguments: the defaults. What `train` takes as an optimizer and is no `UpdateRule` is added here."""
 
 GOLDEN, PAGES = ROOT / "tests" / "fit" / "golden", ROOT / "docs" / "curves"
@@ -131,7 +131,7 @@ TASKS = {
         Task("digits", "Digits", "1,797 digits of 8 × 8 pixels; held out: a fifth of each class, by chance",
              split_digits, (64, 64, 10), 32, 60, 0.93),
         Task("clothing", "Clothing", "S2: 9,400 images of 28 × 28 pixels; held out: 2,000 others",
-             clothing, (784, 64, 10), 32, 30, 0.85, {"RMSprop": 0.84}),
+             clothing, (784, 64, 10), 32, 30, 0.85, {"RMSprop": 0.84, "LBFGS": 0.84}),
     )
 }  # fmt: skip
 
