@@ -11,6 +11,8 @@ from layerwise.errors import (
     DivergenceWarning,
     GraphError,
     LayerwiseError,
+    LogError,
+    LogWarning,
     ModelFileError,
     NetworkError,
     ShapeError,
@@ -20,12 +22,17 @@ from layerwise.errors import (
     UnknownName,
 )
 from layerwise.explain.draw import Drawing, draw
+from layerwise.fit.callbacks import Callback, FitInfo
 from layerwise.fit.diagnostics import LayerReport
 from layerwise.fit.history import Epoch, Fit, History
 from layerwise.fit.minibatch import train
 from layerwise.fit.program import training_program
+from layerwise.fit.quasi_newton import LBFGS
 from layerwise.graph.differentiate import gradient, hessian_vector, jacobian, jvp
 from layerwise.graph.node import Node, Op, constant, input, parameter
+from layerwise.logs.csv_log import CSVLog
+from layerwise.logs.mlflow_log import MLflowLog
+from layerwise.logs.tensorboard_log import TensorBoardLog
 from layerwise.model.model import Model, load
 from layerwise.network.adaptive import Adadelta, Adagrad, Adam, AdamW, AMSGrad, NAdam, RMSprop
 from layerwise.network.decays import (
@@ -116,6 +123,7 @@ from layerwise.ops.reductions import logsumexp, max, mean, sum
 __version__ = "0.1.0"
 
 __all__ = [
+    "LBFGS",
     "SGD",
     "AMSGrad",
     "Activation",
@@ -123,6 +131,8 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "CSVLog",
+    "Callback",
     "CheckpointError",
     "CheckpointWarning",
     "Constant",
@@ -136,6 +146,7 @@ __all__ = [
     "Epoch",
     "ExponentialDecay",
     "Fit",
+    "FitInfo",
     "FlatCosine",
     "GraphError",
     "Group",
@@ -146,7 +157,10 @@ __all__ = [
     "LayerReport",
     "LayerwiseError",
     "Lion",
+    "LogError",
+    "LogWarning",
     "Loss",
+    "MLflowLog",
     "Model",
     "ModelFileError",
     "Moments",
@@ -167,6 +181,7 @@ __all__ = [
     "StepDecay",
     "SymmetryWarning",
     "TableError",
+    "TensorBoardLog",
     "TrainingInterrupted",
     "UnknownName",
     "UpdateRule",

@@ -17,6 +17,7 @@ from random_networks import random_case, random_layered_case
 from update_rules import DECLARED
 
 import layerwise as lw
+from layerwise.engine.native_training import NativeTraining
 from layerwise.fit import checkpoints
 from layerwise.fit.saving import fingerprint
 
@@ -153,6 +154,45 @@ def test_ctrl_c_saves_the_last_whole_step(engine, at, tmp_path):
     with pytest.raises(lw.TrainingInterrupted) as raised:
         lw.train(net, X, y, checkpoint=tmp_path, every=100, on_epoch_end=stop, **options)
     assert checkpoints.read_newest(tmp_path).document["position"]["steps"] == raised.value.fit.steps
+    same(lw.train(net, X, y, resume=tmp_path, every=100, **options), whole)
+
+
+def test_ctrl_c_that_is_heard_when_a_run_is_done(tmp_path, monkeypatch):
+    """Native code asks for signals now and then; what came after the last time is heard when it has returned."""
+    net, X, y = problem()
+    options = {"optimizer": lw.Adam(0.01), "epochs": 8, "batch_size": 16, "validation": 0.2}
+    whole = lw.train(net, X, y, **options)
+    runs = 0
+
+    class Heard:
+        def __init__(self, trainer):
+            object.__setattr__(self, "trainer", trainer)
+
+        def __getattr__(self, name):
+            return getattr(self.trainer, name)
+
+        def __setattr__(self, name, value):
+            setattr(self.trainer, name, value)
+
+        def run(self, *args, **kwargs):
+            nonlocal runs
+            runs += 1
+            status = self.trainer.run(*args, **kwargs)
+            if runs == 3:
+                raise KeyboardInterrupt
+            return status
+
+    init = NativeTraining.__init__
+
+    def wrapped(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        self._trainer = Heard(self._trainer)
+
+    monkeypatch.setattr(NativeTraining, "__init__", wrapped)
+    with pytest.raises(lw.TrainingInterrupted) as raised:
+        lw.train(net, X, y, checkpoint=tmp_path, every=100, **options)
+    monkeypatch.undo()
+    assert len(raised.value.fit.history) == 3
     same(lw.train(net, X, y, resume=tmp_path, every=100, **options), whole)
 
 

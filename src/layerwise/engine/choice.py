@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from layerwise.compile.plan import plan
 from layerwise.engine.native_training import NativeTraining
-from layerwise.engine.programs import NativeRunner
+from layerwise.engine.programs import NativeRunner, native
 from layerwise.engine.reference import Runner
 from layerwise.engine.training import Data, NumpyTraining, Step, Training
 from layerwise.errors import GraphError, unknown_name
@@ -36,6 +36,11 @@ def checked_engine(engine: str) -> str:
     if engine not in ENGINES:
         raise unknown_name("engine", engine, ENGINES)
     return engine
+
+
+def engine_name(engine: str) -> str:
+    """What runs, as a fit records it: native code with its instruction set."""
+    return f"native {native.best_isa()}" if checked_engine(engine) == "native" else engine
 
 
 def runner(nodes: Sequence[Node], dtype: str, engine: str) -> Computes:

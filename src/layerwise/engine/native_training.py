@@ -212,6 +212,8 @@ class NativeTraining:
         partial = outcome.stopped not in ("", "runaway")
         outcome.epoch_steps = self._trainer.epoch_steps if partial else 0
         outcome.epoch_cost = self._trainer.epoch_cost if partial else 0.0
+        if outcome.epoch_steps == self._data.steps:  # Ctrl-C was heard when the run was done: its epochs are whole
+            outcome.epoch_steps, outcome.epoch_cost = 0, 0.0
         if outcome.stopped == "cost":
             outcome.cost = self._trainer.cost
 

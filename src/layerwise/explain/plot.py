@@ -151,7 +151,7 @@ def _legend(series: Sequence[Series]) -> tuple[list[str], int]:
     out: list[str] = []
     x, row = float(_PAD), 0
     for s in series:
-        width = 34 + _LETTER * len(s.name) + 18
+        width = 34 + _LETTER * len(s.name) + 26
         if x > _PAD and x + width > WIDTH - _PAD:
             x, row = float(_PAD), row + 1
         y = _TOP + _LEGEND_ROW * row

@@ -14,6 +14,7 @@ from layerwise.types import Array, FloatArray
 
 if TYPE_CHECKING:
     from layerwise.fit.diagnostics import LayerReport
+    from layerwise.fit.quasi_newton import LBFGS
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,14 @@ class Epoch:
     number : int
         From 1.
     cost : float
-        Average over the samples of the epoch, each at the weights of its step; with the penalties of the layers.
+        Average over the samples of the epoch, each at the weights of its step; with the penalties of the layers. By
+        `LBFGS`: at the weights after the iteration.
     seconds : float
         Since the fit began, by the monotonic clock; in a fit that was resumed, time between its parts left out.
     validation : dict of str to float
         Scores on the validation rows after the epoch: "cost", without penalties, and the metrics that were named.
     learning_rate : float
-        At its last step.
+        At its last step; NaN by `LBFGS`, which has none.
     layers : tuple of LayerReport
         One a layer, where diagnostics were asked for.
     """
@@ -91,7 +93,7 @@ class Fit:
     network : Network
     params : dict of str to array
         The learned weights.
-    optimizer : UpdateRule
+    optimizer : UpdateRule or LBFGS
     history : History
     stop_reason : str
         A sentence.
@@ -117,7 +119,7 @@ class Fit:
 
     network: Network
     params: dict[str, Array]
-    optimizer: UpdateRule
+    optimizer: UpdateRule | LBFGS
     history: History
     stop_reason: str
     diverged: bool = False

@@ -1,11 +1,9 @@
-"""A fit in progress: runs of epochs, and what happens between them."""
+"""Fits by an update rule: runs of epochs, and what ends them."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,18 +11,12 @@ import numpy as np
 from layerwise.compile.plan import plan
 from layerwise.engine.choice import training
 from layerwise.engine.reference import Runner
-from layerwise.engine.training import Data, Outcome, Run
-from layerwise.fit.diagnostics import Observer, notes_after
+from layerwise.engine.training import Outcome, Run
+from layerwise.fit.course import Course
 from layerwise.fit.divergence import Growth
-from layerwise.fit.history import Epoch, Fit, History
-from layerwise.fit.stopping import Best, Patience
-from layerwise.fit.validation import Validation
-from layerwise.graph.node import Node
-from layerwise.network.build import StepGraph, step_graph
-from layerwise.network.groups import Clip, Group
-from layerwise.network.network import Network
+from layerwise.fit.history import Epoch
+from layerwise.fit.task import Position, Task
 from layerwise.network.scheduled import RuleRun
-from layerwise.network.updates import UpdateRule
 from layerwise.ops.losses import LOSSES
 from layerwise.types import Array
 
@@ -32,113 +24,18 @@ GROWTH = 100.0
 """An epoch whose cost is this many times that of the starting weights is a fit that runs away."""
 _SAMPLE = 256
 """Rows from which the cost is found at the start and after the last step: more would cost as much as a step."""
+_GLANCE = 0.25
+"""Seconds between looks at a fit that only its progress is shown of: runs of so many epochs cost nothing measurable."""
 _LAST_FINITE = "The last weights whose cost was finite are kept."
-
-OnEpoch = Callable[[Epoch], Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """What is to be fitted, and when it is enough; all of it checked.
-
-    Parameters
-    ----------
-    net : Network
-    rule : UpdateRule
-    groups : dict of str to Group
-    clip : Clip
-    data : Data
-    dtype, engine : str
-    epochs : int
-        The number of the last one.
-    max_steps, max_seconds : optional
-        In all.
-    validation : Validation, optional
-    patience : Patience
-    restore_best : bool
-    diagnostics : bool
-    on_epoch_end : tuple of callable
-        Each is given every epoch; what it returns, if anything but None or False, ends the fit.
-    forgotten : int
-        Steps of an earlier fit that the update rule remembers nothing of: that was another rule's.
-    """
-
-    net: Network
-    rule: UpdateRule
-    groups: Mapping[str, Group]
-    clip: Clip
-    data: Data
-    dtype: str
-    engine: str
-    epochs: int
-    max_steps: int | None = None
-    max_seconds: float | None = None
-    validation: Validation | None = None
-    patience: Patience = field(default_factory=Patience)
-    restore_best: bool = True
-    diagnostics: bool = False
-    on_epoch_end: tuple[OnEpoch, ...] = ()
-    forgotten: int = 0
-
-    @property
-    def weighted(self) -> bool:
-        """Whether samples have weights."""
-        return len(self.data.tables) > 2
-
-    def step_graph(self) -> StepGraph:
-        """The graph of a training step."""
-        labels = self.data.tables[1].ndim == 1
-        learns = self.net.graph(labels=labels, weighted=self.weighted, training=True)
-        return step_graph(learns, self.rule, self.groups, self.clip, self.net.graph(labels=labels))
-
-
-@dataclass(frozen=True, eq=False)
-class Position:
-    """How far a fit is: all that decides how it goes on, but for the task.
-
-    Parameters
-    ----------
-    params : dict of str to array
-    slots : dict of str to array
-        What the update rule remembers, "velocity of W1"; what is not there starts as the rule says.
-    steps : int
-        Whole steps in all.
-    epochs : tuple of Epoch
-        Those that are done.
-    epoch_steps, epoch_cost : int, float
-        Of the epoch that is begun: whole steps, and the sum of cost times rows over them.
-    first_cost : float
-        Of the starting weights; NaN where it is not known yet.
-    best : Best
-    best_params : dict of str to array
-        The weights after the best epoch; empty before the first step.
-    best_cost : float
-        The lowest cost of an epoch.
-    schedules : list
-        The state of the schedules of each rule.
-    seconds : float
-        Spent so far.
-    judged : bool
-        False where the last epoch has ended and was not looked at yet.
-    """
-
-    params: Mapping[str, Array]
-    slots: Mapping[str, Array] = field(default_factory=dict[str, Array])
-    steps: int = 0
-    epochs: tuple[Epoch, ...] = ()
-    epoch_steps: int = 0
-    epoch_cost: float = 0.0
-    first_cost: float = math.nan
-    best: Best = field(default_factory=Best)
-    best_params: Mapping[str, Array] = field(default_factory=dict[str, Array])
-    best_cost: float = math.inf
-    schedules: Sequence[Mapping[str, Any]] = ()
-    seconds: float = 0.0
-    judged: bool = True
 
 
 class Saves(Protocol):
     """Where positions are saved."""
+
+    @property
+    def place(self) -> str:
+        """The folder."""
+        ...
 
     def begin(self, loop: Loop) -> None:
         """The fit begins, or goes on."""
@@ -157,8 +54,8 @@ class Saves(Protocol):
         ...
 
 
-class Loop:
-    """A fit in progress.
+class Loop(Course):
+    """A fit by an update rule, in progress.
 
     Parameters
     ----------
@@ -168,12 +65,9 @@ class Loop:
     """
 
     def __init__(self, task: Task, start: Position, saves: Saves | None = None):
-        self.task, self._start, self._saves = task, start, saves
-        self.epochs = list(start.epochs)
-        self.best = start.best
-        self.epoch_steps, self.epoch_cost = start.epoch_steps, start.epoch_cost
-        self._judged = start.judged
-        self.stop_reason, self.diverged, self.notes = "", False, list[str]()
+        super().__init__(task, start, task.rule)
+        self._saves = saves
+        self.epoch_cost = start.epoch_cost
         self._graph = task.step_graph()
         steps = task.data.steps
         before = {"epochs_done": len(start.epochs), "steps_done": start.steps - start.epoch_steps}
@@ -189,7 +83,6 @@ class Loop:
         best = {nodes[name]: array for name, array in start.best_params.items()}
         if start.steps or not math.isnan(start.first_cost):
             self._training.go_on_from(start.steps, best or None, start.best_cost)
-        self._observer = Observer(task.net, task.data.tables, task.dtype) if task.diagnostics else None
         self._first_cost = start.first_cost
         self._looks = bool(
             task.validation is not None
@@ -198,25 +91,19 @@ class Loop:
             or self._observer is not None
             or any(rule.measures for rule in self._rules)
         )  # at each epoch by itself
-        self._torn = False  # while what is known of the fit is being brought up to its weights
-        self._epoch = len(self.epochs)  # that was begun last
-        self._last: Mapping[Node, Array] = {}  # where the fit goes on, if that is not at the best weights
-        self._began = time.monotonic() - start.seconds
+        self._stride = 1 if task.watch is not None else task.epochs  # epochs of the next run, if it may be of several
 
     @property
     def engine(self) -> str:
-        """What runs the steps."""
         return self._training.engine
 
     @property
     def steps(self) -> int:
-        """Whole steps so far."""
         return self._training.steps_done
 
     # The run ----------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Run to the end. KeyboardInterrupt leaves everything as it is after the last whole step."""
         task = self.task
         if math.isnan(self._first_cost):
             self._first_cost = self._cost_of(self._some_rows()) + self._penalties()
@@ -230,8 +117,7 @@ class Loop:
         while not self.stop_reason and len(self.epochs) < task.epochs:
             self._go_on(limit)
         if not self.stop_reason:
-            n = len(self.epochs)
-            self.stop_reason = f"All {n} epochs are done." if n > 1 else "The one epoch is done."
+            self._say_done()
         if not self.diverged and self.steps > self._start.steps:
             self._check_last_step()
         if self._saves is not None and not self.diverged:
@@ -245,15 +131,15 @@ class Loop:
         last = min((s for s in (task.max_steps, save_at) if s is not None), default=None)
         run = Run(
             len(self.epochs) + 1,
-            1 if self._looks else task.epochs - len(self.epochs),
+            1 if self._looks else min(self._stride, task.epochs - len(self.epochs)),
             self.epoch_steps,
             self.epoch_cost,
             limit,
             last,
-            math.inf if task.max_seconds is None else max(task.max_seconds - self.seconds, 0.0),
+            math.inf if task.max_seconds is None else max(task.max_seconds - self._seconds(), 0.0),
             "marked" if task.validation is not None else "cost" if limit < math.inf else "",
         )
-        begun, before = self.seconds, len(self.epochs)
+        begun, before = self._seconds(), len(self.epochs)
         self._epoch = before + 1
         self._torn = True
         outcome = self._training.run(run)
@@ -264,11 +150,15 @@ class Loop:
         if outcome.stopped in ("cost", "weights", "runaway"):
             self._stop_diverged(outcome)
         elif outcome.stopped == "time":
-            self.stop_reason = f"The {task.max_seconds:g} seconds of max_seconds are over{self._here()}."
+            self._say_out_of_time()
         elif outcome.stopped == "steps" and self.steps == task.max_steps:
-            self.stop_reason = f"The {task.max_steps} steps of max_steps are done{self._here()}."
+            self._say_out_of_steps()
         if self._looks and len(self.epochs) > before and outcome.stopped != "runaway":
             self._judge()
+        if task.watch is not None and len(self.epochs) > before:
+            task.watch.on_epoch_end(self.epochs[-1])
+            pace = (self._seconds() - begun) / (len(self.epochs) - before)
+            self._stride = max(1, int(_GLANCE / max(pace, 1e-7)))
         if self._saves is not None and not self.stop_reason:
             self._saves.after_run(self)
 
@@ -280,42 +170,20 @@ class Loop:
             self.epochs.append(Epoch(first + i, cost, begun + seconds, learning_rate=rate))
             self._judged = not self._looks
         self.epoch_steps, self.epoch_cost = outcome.epoch_steps, outcome.epoch_cost
-        self._torn = False  # while what is known of the fit is being brought up to its weights
         self._epoch = len(self.epochs) + (outcome.stopped not in ("", "runaway"))
 
-    def _judge(self) -> None:
-        """Judge the epoch that has just ended, and say so to those who listen."""
-        task, epoch = self.task, self.epochs[-1]
-        scores = {} if task.validation is None else task.validation.scores(self._training)
-        layers = () if self._observer is None else self._observer.look(self.params())
-        # What takes long is done; Ctrl-C before here leaves the epoch to be judged when the fit goes on.
-        self._torn = True
-        self.epochs[-1] = epoch = replace(epoch, validation=scores, layers=layers)
-        measured = epoch.cost
-        if task.validation is not None:
-            score = scores[task.validation.watched]
-            self.best = task.patience.after(self.best, epoch.number, score)
-            if self.best.epoch == epoch.number:
-                self._training.mark_best()
-            measured = -score if task.patience.larger_is_better else score
+    def _told(self, measured: float) -> None:
         for rule in self._rules:
             rule.after_epoch(measured)
-        self._judged = True
-        self._torn = False
-        self._stop_if_exhausted()
-        for listener in task.on_epoch_end:
-            answer = listener(epoch)
-            if answer not in (None, False) and not self.stop_reason:
-                why = answer if isinstance(answer, str) else "on_epoch_end asked for it."
-                self.stop_reason = f"Stopped after epoch {epoch.number}: {why}"
 
-    def _stop_if_exhausted(self) -> None:
-        task, epoch = self.task, self.epochs[-1].number
-        if task.validation is not None and task.patience.exhausted(self.best, epoch) and not self.stop_reason:
-            self.stop_reason = (
-                f"No improvement of the validation {task.validation.watched} in {task.patience.epochs} epochs, "
-                f"up to epoch {epoch}."
-            )
+    def _schedules(self) -> tuple[Mapping[str, Any], ...]:
+        return tuple(run.state for run in self._rules)
+
+    def _ended_early(self, save: bool) -> str:
+        if self._saves is None or not save:
+            return ""
+        self._saves.at_end(self)
+        return self._saves.place
 
     def _cost_of(self, rows: Array | slice) -> float:
         """The cost of some training rows, without penalties."""
@@ -342,21 +210,7 @@ class Loop:
             self._training.step_back()
             self._say_diverged(f"The cost is {cost} after the last step", _LAST_FINITE)
 
-    def _take_best(self) -> None:
-        if self.task.validation is None or not self.task.restore_best or not self.best.epoch:
-            return
-        self._last = self._training.values()
-        self._training.restore_best()
-        watched = self.task.validation.watched
-        self.stop_reason += (
-            f" The weights are those of epoch {self.best.epoch}, the best by the validation {watched} "
-            f"({self.best.score:.6g})."
-        )
-
     # Ends ---------------------------------------------------------------------------------------------------
-
-    def _here(self) -> str:
-        return f", in epoch {len(self.epochs) + 1}" if self.epoch_steps else f", after epoch {len(self.epochs)}"
 
     def _stop_diverged(self, outcome: Outcome) -> None:
         here = f"epoch {len(self.epochs) + 1}, step {self.steps + 1}"
@@ -386,65 +240,37 @@ class Loop:
 
     # What there is at any time --------------------------------------------------------------------------------
 
-    @property
-    def seconds(self) -> float:
-        """Since the fit began, without the time between its parts."""
-        return time.monotonic() - self._began
-
-    def params(self) -> dict[str, Array]:
-        """The weights as they are now."""
+    def state(self) -> tuple[dict[str, Array], dict[str, Array]]:
         values = self._training.values()
-        return {name: values[node] for name, node in self._graph.graph.parameters.items()}
+        nodes = self._graph.graph.parameters
+        slots = self._graph.slots.values()
+        return {name: values[node] for name, node in nodes.items()}, {node.name: values[node] for node in slots}
+
+    def measure(self, tables: tuple[Array, ...], rows: Array | slice = slice(None)) -> list[Array]:
+        return self._training.measure(tables, rows)
+
+    def _mark_best(self) -> None:
+        self._training.mark_best()
+
+    def _restore_best(self) -> None:
+        self._training.restore_best()
 
     def position(self) -> Position:
         """How far the fit is."""
-        values = self._training.values()
-        nodes = self._graph.graph.parameters
+        params, slots = self.state()
         best = self._training.best()
         return Position(
-            {name: values[node] for name, node in nodes.items()},
-            {node.name: values[node] for node in self._graph.slots.values()},
+            params,
+            slots,
             self.steps,
             tuple(self.epochs),
             self.epoch_steps,
             self.epoch_cost,
             self._first_cost,
             self.best,
-            {name: best[node] for name, node in nodes.items()},
+            {name: best[node] for name, node in self._graph.graph.parameters.items()},
             self._training.best_cost,
-            tuple(run.state for run in self._rules),
-            self.seconds,
+            self._schedules(),
+            self._seconds(),
             self._judged,
-        )
-
-    def interrupted(self) -> Fit:
-        """What has been learned when Ctrl-C came."""
-        kept = "" if self.best.epoch and self.task.restore_best else "; their weights are kept"
-        self.stop_reason = f"Ctrl-C in epoch {self._epoch}, after {self.steps} steps in all{kept}."
-        if self._saves is not None and not self._torn:
-            self._saves.at_end(self)
-        self._take_best()
-        return self.fit()
-
-    def fit(self) -> Fit:
-        """What has been learned so far."""
-        values = self._training.values()
-        last = self._last or values
-        nodes = self._graph.graph.parameters
-        if self.task.diagnostics and self.epochs:
-            self.notes += notes_after(self.task.net, self.epochs[-1].layers)
-        return Fit(
-            self.task.net,
-            {name: values[node] for name, node in nodes.items()},
-            self.task.rule,
-            History(tuple(self.epochs)),
-            self.stop_reason,
-            self.diverged,
-            self.engine,
-            self.best.epoch or None,
-            self.steps,
-            {node.name: last[node] for node in self._graph.slots.values()},
-            {name: last[node] for name, node in nodes.items()},
-            tuple(self.notes),
-            tuple(run.state for run in self._rules),
         )

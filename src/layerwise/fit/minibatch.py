@@ -12,12 +12,16 @@ from typing import Any
 from layerwise.arrays import precision_name
 from layerwise.engine.training import Data
 from layerwise.errors import CheckpointError, DataError, DivergenceWarning, TrainingInterrupted
+from layerwise.fit.callbacks import Audience, Callback, keep_in
 from layerwise.fit.checkpoints import CheckpointFolder
+from layerwise.fit.course import Course
 from layerwise.fit.diagnostics import notes_before
 from layerwise.fit.history import Fit
-from layerwise.fit.loop import Loop, OnEpoch, Position, Task
+from layerwise.fit.loop import Loop
+from layerwise.fit.quasi_newton import LBFGS, QuasiNewton, WholeGradient
 from layerwise.fit.saving import Checkpoints
 from layerwise.fit.stopping import Patience
+from layerwise.fit.task import OnEpoch, Position, Task
 from layerwise.fit.validation import Validation, chosen_metrics, classes_of, given_rows, split
 from layerwise.fit.weights import class_weights
 from layerwise.network.checks import checked_count, checked_number
@@ -44,7 +48,7 @@ def train(
     Y: Any,
     *,
     params: Mapping[str, Any] | Fit | None = None,
-    optimizer: UpdateRule | None = None,
+    optimizer: UpdateRule | LBFGS | None = None,
     batch_size: int | None = 128,
     epochs: int = 10,
     seed: int = 0,
@@ -70,6 +74,7 @@ def train(
     dtype: str | None = None,
     engine: str = "native",
     on_epoch_end: OnEpoch | Sequence[OnEpoch] | None = None,
+    progress: bool = False,
 ) -> Fit:
     """Learn the weights of a network.
 
@@ -82,8 +87,8 @@ def train(
     params : dict of str to array, or Fit, optional
         Starting weights; by default ``net.initialise(seed)``. Not modified. From a `Fit` the training goes on after
         its last step: with what the optimizer remembers, the count of steps, and another order of the samples.
-    optimizer : UpdateRule, optional
-        By default ``Momentum(0.01, 0.9)``. Its learning rate may be a `Schedule`.
+    optimizer : UpdateRule or LBFGS, optional
+        By default ``Momentum(0.01, 0.9)``. The learning rate of a rule may be a `Schedule`.
     batch_size : int or None
         Samples a step. The last batch of an epoch holds what is left. None, or a number from N on:
         the whole data set at once, in its own order.
@@ -138,6 +143,10 @@ def train(
         bit on any number of threads.
     on_epoch_end : callable(Epoch), or list of these, optional
         Called after each epoch. What one returns, if not None or False, ends the fit; text is given as the reason.
+        A `Callback`, such as `CSVLog`, is also told of the start and the end of the fit. What one raises ends the
+        fit and is raised here, with what was learned in its ``.fit``; with ``checkpoint`` that is saved as well.
+    progress : bool
+        Whether to show on standard error how far the fit is: a bar in a terminal, elsewhere a line every few seconds.
 
     Returns
     -------
@@ -175,8 +184,18 @@ def train(
         raise DataError(f"train takes a Network first; got {type(net).__name__}.")
     permutation(seed, Stream.SHUFFLE, 0, 1)  # refuses what is no seed, also where no order is drawn
     optimizer = Momentum() if optimizer is None else optimizer
-    if not isinstance(optimizer, UpdateRule):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(optimizer, (UpdateRule, LBFGS)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DataError(f"optimizer must be an update rule such as layerwise.SGD(0.1); got {optimizer!r}.")
+    if isinstance(optimizer, LBFGS):
+        optimizer.refuse(
+            checkpoint=checkpoint,
+            resume=resume,
+            every_steps=every_steps,
+            restarts=restarts,
+            groups=groups,
+            clip_value=clip_value,
+            clip_norm=clip_norm,
+        )
     start, dtype = _start(net, params, seed, dtype, optimizer)
     tables, judge = _tables(net, X, Y, sample_weight, class_weight, validation, seed, dtype)
     data = _batches(net, tables, batch_size, optimizer, seed, dtype)
@@ -184,9 +203,10 @@ def train(
     for name, value in (("metric", metric), ("patience", patience)):
         if judged is None and value is not None:
             raise DataError(f"{name} needs rows to judge by. Give validation=0.2, or validation=(X, Y).")
+    rule = optimizer if isinstance(optimizer, UpdateRule) else WholeGradient()
     task = Task(
         net,
-        optimizer,
+        rule,
         groups or {},
         Clip(clip_value, clip_norm),
         data,
@@ -200,12 +220,21 @@ def train(
         restore_best,
         diagnostics,
         _listeners(on_epoch_end),
-        0 if _remembers(start, net, optimizer) else start.steps,
+        _watch(progress),
+        0 if _remembers(start, net, rule) else start.steps,
     )
     restarts = 0 if restarts == 0 else checked_count(restarts, "restarts")
     notes = notes_before(net, data.tables[0], data.tables[1], start.params)
-    with _opened(task, checkpoint, resume, every, every_steps, keep) as saves:
-        return _run(task, start, restarts, saves, notes)
+    if isinstance(optimizer, LBFGS):
+        course = QuasiNewton(task, start, optimizer)
+        course.notes = notes
+        fit = _attempt(course)
+    else:
+        with _opened(task, checkpoint, resume, every, every_steps, keep) as saves:
+            fit = _run(task, start, restarts, saves, notes)
+    if fit.diverged:
+        warnings.warn(fit.stop_reason, DivergenceWarning, stacklevel=2)
+    return fit
 
 
 def _run(task: Task, start: Position, restarts: int, saves: Checkpoints | None, notes: list[str]) -> Fit:
@@ -216,20 +245,34 @@ def _run(task: Task, start: Position, restarts: int, saves: Checkpoints | None, 
         rule = task.rule if not done else task.rule.at({"learning_rate": task.rule.learning_rate / 10.0**done})
         loop = Loop(replace(task, rule=rule), resumed or start, saves)
         loop.notes = notes
-        try:
-            loop.run()
-        except KeyboardInterrupt:
-            raise TrainingInterrupted(loop.interrupted()) from None
+        fit = _attempt(loop)
         if not loop.diverged or done >= restarts:
             break
         notes.append(f"Begun again with a tenth of the learning rate: {loop.stop_reason}")
         done, resumed = done + 1, None
-        start = replace(start, seconds=loop.seconds)  # which max_seconds counts
+        start = replace(start, seconds=loop.position().seconds)  # which max_seconds counts
         if saves is not None:
             saves.begin_again()
-    if loop.diverged:
-        warnings.warn(loop.stop_reason, DivergenceWarning, stacklevel=3)
-    return loop.fit()
+    return fit
+
+
+def _attempt(course: Course) -> Fit:
+    """Run to the end. By whatever it comes, those who listen are told, and what was learned is kept."""
+    watch = course.task.watch
+    # The progress ends first: what others say at the end stands below it.
+    with Audience([*course.task.on_epoch_end, *([] if watch is None else [watch])]) as audience:
+        audience.begin(course.info())
+        try:
+            course.run()
+            audience.fit = course.fit()
+        except KeyboardInterrupt:
+            audience.fit = course.interrupted()
+            raise TrainingInterrupted(audience.fit) from None
+        except Exception as error:
+            audience.fit, saved = course.failed(error)
+            keep_in(error, audience.fit, saved)
+            raise
+    return audience.fit
 
 
 @contextlib.contextmanager
@@ -265,7 +308,19 @@ def _listeners(given: Any) -> tuple[OnEpoch, ...]:
     return listed
 
 
-def _batches(net: Network, tables: tuple[Array, ...], batch_size: Any, rule: UpdateRule, seed: int, dtype: str) -> Data:
+def _watch(progress: Any) -> Callback | None:
+    if not isinstance(progress, bool):
+        raise DataError(f"progress must be True or False; got {progress!r}.")
+    if not progress:
+        return None
+    from layerwise.fit.progress import Progress  # brings rich: 50 ms, for those who want it
+
+    return Progress()
+
+
+def _batches(
+    net: Network, tables: tuple[Array, ...], batch_size: Any, rule: UpdateRule | LBFGS, seed: int, dtype: str
+) -> Data:
     n = len(tables[0])
     rows = n if batch_size is None else min(checked_count(batch_size, "batch_size"), n)
     if rule.full_batch and rows < n:
@@ -315,7 +370,7 @@ def _remembers(start: Position, net: Network, rule: UpdateRule) -> bool:
     return all(f"{slot} of {name}" in start.slots for slot in rule.slots for name in net.trained)
 
 
-def _start(net: Network, params: Any, seed: int, dtype: str | None, rule: UpdateRule) -> tuple[Position, str]:
+def _start(net: Network, params: Any, seed: int, dtype: str | None, rule: Any) -> tuple[Position, str]:
     """Where the fit begins, and its precision."""
     dtype = None if dtype is None else precision_name(dtype)
     if params is None:

@@ -15,8 +15,9 @@ from layerwise.errors import CheckpointError, CheckpointWarning
 from layerwise.fit.checkpoints import CheckpointFolder, Loaded
 from layerwise.fit.diagnostics import LayerReport
 from layerwise.fit.history import Epoch
-from layerwise.fit.loop import Loop, Position, Task
+from layerwise.fit.loop import Loop
 from layerwise.fit.stopping import best_from
+from layerwise.fit.task import Position, Task
 from layerwise.fit.validation import Validation
 from layerwise.network.schedules import Schedule
 from layerwise.network.updates import UpdateRule
@@ -206,6 +207,11 @@ class Checkpoints:
         self._saved: tuple[int, bool] | None = None
         self._notes: list[str] = []
         self.restarts = 0
+
+    @property
+    def place(self) -> str:
+        """The folder."""
+        return str(self._folder.path)
 
     def resumed(self, notes: list[str]) -> Position | None:
         """Where the newest checkpoint goes on, None where there is none; what is to be said goes to ``notes``.

@@ -20,9 +20,10 @@ class Best:
         Its number; 0 before the first.
     score : float
     improved : int
-        The last epoch whose score was better than that of the one before by more than the least improvement.
+        The last epoch whose score was better than that of the one before by more than the least improvement; before the
+        first one, the epochs that were done when the fit began.
     reference : float
-        Its score.
+        Its score; NaN before the first.
     """
 
     epoch: int = 0
@@ -69,7 +70,7 @@ class Patience:
             return best
         if best.epoch == 0 or sign * score >= sign * best.score:
             best = replace(best, epoch=epoch, score=score)
-        if best.improved == 0 or sign * score > sign * best.reference + self.min_improvement:
+        if math.isnan(best.reference) or sign * score > sign * best.reference + self.min_improvement:
             best = replace(best, improved=epoch, reference=score)
         return best
 

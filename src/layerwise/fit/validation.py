@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from layerwise.engine.training import Training
 from layerwise.errors import DataError, ShapeError, shape_text
 from layerwise.metrics import Metric, metric
 from layerwise.network.data import check_inputs, check_targets, check_weights
@@ -19,6 +18,14 @@ from layerwise.types import Array, FloatArray
 
 COST = "cost"
 """The loss of the network, averaged over the validation rows: what is watched where no metric is named."""
+
+
+class Measures(Protocol):
+    """What knows weights."""
+
+    def measure(self, tables: tuple[Array, ...], rows: Array | slice = slice(None)) -> list[Array]:
+        """Losses and outputs (N, …) for rows of inputs and targets."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +58,19 @@ class Validation:
         return next(iter(self.metrics), COST)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of all that is found."""
+        return (COST, *self.metrics)
+
+    @property
     def larger_is_better(self) -> bool:
         """Of the score that is watched."""
         first = self.metrics.get(self.watched)
         return first is not None and bool(getattr(first, "larger_is_better", False))
 
-    def scores(self, training: Training) -> dict[str, float]:
-        """Cost and metrics at the present weights."""
-        losses, outputs = training.measure(self.tables)
+    def scores(self, weights: Measures) -> dict[str, float]:
+        """Cost and metrics at these weights."""
+        losses, outputs = weights.measure(self.tables)
         scores = {COST: float(np.average(losses.astype(np.float64), weights=self.weights))}
         for name, one in self.metrics.items():
             if isinstance(one, Metric):
