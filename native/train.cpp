@@ -17,8 +17,6 @@ namespace {
 // cost as much as the step.
 constexpr std::uint64_t snapshot_steps = 64;
 
-constexpr std::uint64_t never = ~std::uint64_t{0};
-
 }  // namespace
 
 template <class T>
@@ -243,7 +241,9 @@ TrainStatus Trainer<T>::steps_again(const TrainRun& run, std::uint64_t last_epoc
 // Once to find the step that left the finite numbers, and once more up to the state that is wanted.
 template <class T>
 TrainStatus Trainer<T>::replay(const TrainRun& run, TrainStatus found) {
-    const TrainStatus status = steps_again(run, progress_.epoch, {never, true});
+    // No further than the run came: it has scalars for no more steps.
+    const std::uint64_t until = std::min(progress_.steps + 1, std::max(run.steps_limit, progress_.steps));
+    const TrainStatus status = steps_again(run, progress_.epoch, {until, true});
     if (status == TrainStatus::done) return found;  // the samples have changed
     if (status != TrainStatus::infinite_cost && status != TrainStatus::infinite_weights) return status;
     const TrainProgress end = progress_;
@@ -257,7 +257,8 @@ TrainStatus Trainer<T>::replay(const TrainRun& run, TrainStatus found) {
 
 template <class T>
 TrainStatus Trainer<T>::step_back(Interrupt* interrupt) {
-    if (!undoable_) return TrainStatus::done;
+    // Or none since the snapshot: a run that found its time over where an earlier one had ended.
+    if (!undoable_ || progress_.steps == snapshot_.steps) return TrainStatus::done;
     goes_on_ = undoable_ = false;
     const Turns turns(settings_);
     bind(threads_);

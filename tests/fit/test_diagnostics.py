@@ -165,3 +165,14 @@ def test_units_that_start_equal_are_said():
     start["W1"][...] = 0.1
     (note,) = lw.train(net, X, Y, params=start, epochs=1).notes
     assert note.startswith("All 6 units of layer 1 start equal")
+
+
+def test_codes_of_categories_are_not_to_be_scaled():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.integers(0, 5000, 60), rng.normal(size=60)])
+    net = lw.Network([lw.Input(2), lw.Embedding({0: 5000}, 4), lw.Dense(1)])
+    assert lw.train(net, X, X[:, 1:], epochs=1).notes == ()
+    fit = quiet(net, X, X[:, 1:], epochs=50, optimizer=lw.SGD(1e4))
+    assert "Scale inputs to about 1" not in fit.stop_reason
+    X[:, 1] *= 1e4
+    assert "Inputs are not scaled" in lw.train(net, X, X[:, 1:] / 1e4, epochs=1, optimizer=lw.SGD(1e-9)).notes[0]

@@ -463,3 +463,68 @@ def test_another_rule_counts_its_steps_from_where_it_begins(engine, tmp_path):
     np.testing.assert_allclose(moved, 3e-3, rtol=0.02)
     lw.train(net, X, X[:, :1], checkpoint=tmp_path, max_steps=2, **options)
     same(lw.train(net, X, X[:, :1], resume=tmp_path, **options), second)
+
+
+@pytest.mark.parametrize("first", [{}, {"validation": 0.2}, {"diagnostics": True}])
+@pytest.mark.parametrize("then", [{}, {"validation": 0.2}, {"diagnostics": True}])
+def test_a_fit_goes_on_from_one_that_was_judged_otherwise(tmp_path, first, then):
+    net, X, y = problem()
+    earlier = lw.train(net, X, y, epochs=2, **first)
+    whole = lw.train(net, X, y, params=earlier, epochs=3, **then)
+    lw.train(net, X, y, params=earlier, epochs=3, checkpoint=tmp_path, max_steps=3, **then)
+    found = lw.train(net, X, y, params=earlier, epochs=3, resume=tmp_path, **then)
+    same(found, whole)
+    assert [len(e.layers) for e in found.history] == [len(e.layers) for e in whole.history]
+
+
+def test_numbers_that_are_wider_than_their_digits_have_one_fingerprint():
+    X = np.arange(6.0).reshape(2, 3)
+    wide = [np.full(6, filler).astype(np.longdouble).reshape(2, 3) for filler in (7e77, 1 / 3)]
+    for array in wide:
+        array[...] = X
+    bits = wide[0].view(np.uint8)
+    bits.reshape(-1, np.dtype(np.longdouble).itemsize)[:, 10:] = 7  # what no digit is kept in
+    assert fingerprint([wide[0]]) == fingerprint([wide[1]])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_start_stays_the_best_of_a_fit_that_is_cut_off_at_once(tmp_path, monkeypatch, engine):
+    rng = np.random.default_rng(0)
+    X, net = rng.normal(size=(40, 3)), lw.Network([3, 1])
+    options = {"optimizer": lw.SGD(2.0), "batch_size": None, "epochs": 30, "engine": engine}
+    with pytest.warns(lw.DivergenceWarning, match="The weights of the lowest cost are kept"):
+        whole = lw.train(net, X, X[:, :1], **options)
+    # Every epoch costs more than the one before; the cost of the first is that of the start.
+    assert (np.diff(whole.history.cost) > 0).all()
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.CheckpointFolder, "save", cut_after(tmp_path, 1))
+        with pytest.raises(CutError):
+            lw.train(net, X, X[:, :1], checkpoint=tmp_path, **options)
+    with pytest.warns(lw.DivergenceWarning):
+        same(lw.train(net, X, X[:, :1], resume=tmp_path, **options), whole)
+
+
+def test_a_fit_that_goes_on_has_no_more_restarts_than_it_is_given(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    X, net = rng.normal(size=(40, 3)), lw.Network([3, 1])
+    options = {"optimizer": lw.SGD(1e6), "epochs": 9}
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.CheckpointFolder, "save", cut_after(tmp_path, 5))  # two a start, so in the third
+        with pytest.raises(CutError):
+            lw.train(net, X, X[:, :1], checkpoint=tmp_path, restarts=9, **options)
+    with pytest.warns(lw.DivergenceWarning):
+        fit = lw.train(net, X, X[:, :1], resume=tmp_path, restarts=1, **options)
+    assert fit.optimizer.learning_rate == 1e4
+
+
+def test_restarts_share_the_seconds():
+    rng = np.random.default_rng(0)
+    X, net = rng.normal(size=(40, 3)), lw.Network([3, 1])
+
+    def slow(epoch):
+        time.sleep(0.1)
+
+    options = {"optimizer": lw.SGD(1e6), "restarts": 9, "epochs": 10**6, "max_seconds": 0.25, "on_epoch_end": slow}
+    fit = lw.train(net, X, X[:, :1], batch_size=None, **options)
+    assert fit.stop_reason.startswith("The 0.25 seconds of max_seconds are over")
+    assert fit.optimizer.learning_rate > 100  # not one of 0.1, at which it would not diverge

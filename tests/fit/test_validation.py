@@ -307,6 +307,7 @@ def test_weights_of_classes_and_samples_multiply():
         ({"validation": 1.5}, lw.DataError, "must lie between 0 and 1; got 1.5"),
         ({"validation": 0.001}, lw.DataError, "of 60 rows holds none out"),
         ({"validation": "0.2"}, lw.DataError, "must lie between 0 and 1; got '0.2'"),
+        ({"validation": np.ones((3, 5))}, lw.DataError, r"got ndarray of shape \(3, 5\)"),
         ({"validation": (1,)}, lw.DataError, r"a tuple \(X, Y\)"),
         ({"validation": (np.ones((3, 4)), [0, 1, 2])}, lw.ShapeError, r"validation: X must have shape \(N, 5\)"),
         ({"validation": (np.ones((3, 5)), [0, 1, 3])}, lw.DataError, r"validation: Labels in Y must be 0 .. 2"),

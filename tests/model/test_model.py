@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 import random
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -561,3 +563,24 @@ def test_both_probabilities_of_two_classes_keep_their_digits(dtype):
         assert low == pytest.approx(np.exp(-z), rel=1e-6)
         assert model.predict_proba([[-z]])[0][1] == pytest.approx(np.exp(-z), rel=1e-6)
         assert high == pytest.approx(1.0)
+
+
+@dataclass(frozen=True)
+class _Own(lw.Schedule):
+    """A schedule that no description names."""
+
+    def at(self, moments: lw.Moments) -> Any:
+        return np.full_like(moments.steps_done, 0.5)
+
+
+def test_a_schedule_of_ones_own_stays_in_the_process_but_not_in_a_file(tmp_path: Path) -> None:
+    net = lw.Network([lw.Input(2), lw.Dense(3, dropout=_Own()), lw.Dense(1)])
+    params = net.initialise(0)
+    for back in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert back == net
+    model = Model(net, params)
+    with pytest.raises(ModelFileError, match=r"nothing was written: Unknown kind of schedule '_Own'.*network\.folded"):
+        model.save(tmp_path / "own")
+    assert not list(tmp_path.iterdir())
+    Model(*net.folded(params)).save(tmp_path / "own")
+    np.testing.assert_array_equal(load(tmp_path / "own").outputs(np.ones((4, 2))), model.outputs(np.ones((4, 2))))

@@ -315,6 +315,28 @@ def test_no_step_is_undone_where_none_was_made() -> None:
     assert same(fit.weights(), start)
 
 
+def test_no_step_is_undone_by_a_run_that_made_none() -> None:
+    fit = Fit("float32", 50, 16)
+    trainer = fit.trainer()
+    assert fit.run(trainer, 1, 0.001, steps_limit=2)[0] == "out of steps"
+    after = fit.weights()
+    assert fit.run(trainer, 1, 0.001, first_step=2, seconds_limit=0.0)[0] == "out of time"
+    trainer.step_back()
+    assert same(fit.weights(), after)
+    assert trainer.steps == 2
+
+
+def test_steps_that_are_done_again_need_no_scalars_beyond_those_of_the_run() -> None:
+    fit = Fit("float64", 50, 16)
+    trainer = fit.trainer()
+    rates = np.array([0.001, 1e308])  # infinite weights, which are found where the run ends
+    assert fit.run(trainer, 1, rates, steps_limit=2)[0] == "infinite weights"
+    expected = fit.steps(1, rates, most=2)
+    assert expected[0] == "infinite weights"
+    assert same(fit.weights(), expected[2])
+    assert trainer.steps == expected[3]
+
+
 def test_a_run_need_not_go_on_where_the_last_one_ended() -> None:
     fit = Fit("float64", 50, 16)
     trainer = fit.trainer()

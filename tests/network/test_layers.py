@@ -120,7 +120,8 @@ def test_options_go_to_the_hidden_layers():
 
 
 REFUSED = [
-    (lambda: lw.Dense(3, dropout=1.0), lw.NetworkError, r"dropout of Dense must be a finite number >= 0 and < 1"),
+    (lambda: lw.Dense(3, normalisation=["batch"]), lw.UnknownName, r"Unknown normalisation \['batch'\]"),
+    (lambda: lw.Dense(3, dropout=1.0), lw.NetworkError, r"dropout of Dense must be below 1.0; got 1.0"),
     (lambda: lw.Dense(3, dropout=-0.1), lw.NetworkError, "dropout of Dense"),
     (lambda: lw.Dense(3, dropout="0.5"), lw.NetworkError, "got '0.5'"),
     (lambda: lw.Dense(3, noise=float("nan")), lw.NetworkError, "noise of Dense must be a finite number >= 0; got nan"),
@@ -135,6 +136,11 @@ REFUSED = [
     (lambda: lw.Network([3, 4, 1], residual=True), lw.NetworkError, r"residual needs a hidden layer .* \[3, 4, 1\]"),
     (lambda: lw.Network([lw.Input(3), lw.Dense(3, "tanh", residual=True)]), lw.NetworkError, "The last layer is resid"),
     (lambda: lw.Network([lw.Input(3), lw.Dense(3, dropout=0.5)]), lw.NetworkError, "The last layer has dropout 0.5"),
+    (
+        lambda: lw.Network([lw.Input(3), lw.Dense(3, dropout=lw.CosineDecay(0.5))]),
+        lw.NetworkError,
+        r"The last layer has dropout CosineDecay\(value=0.5",
+    ),
     (lambda: lw.Network([lw.Input(3), lw.Dense(3), lw.Scale()]), lw.NetworkError, "The last layer must be a Dense"),
     (lambda: lw.Network([lw.Input(3), lw.Scale(), lw.Embedding({0: 3}), lw.Dense(3)]), lw.NetworkError, "first layer"),
     (lambda: lw.Network([lw.Input(3), lw.Embedding({3: 3}), lw.Dense(3)]), lw.NetworkError, "takes column 3 of X"),

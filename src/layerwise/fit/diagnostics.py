@@ -11,6 +11,7 @@ import numpy as np
 from layerwise.compile.plan import plan
 from layerwise.engine.reference import Runner
 from layerwise.graph.differentiate import gradient
+from layerwise.network.inputs import Embedding
 from layerwise.network.layers import Dense, Layer, numbered
 from layerwise.network.network import Network
 from layerwise.types import Array
@@ -90,6 +91,12 @@ def largest(values: Array) -> float:
     return float(np.max(np.abs(values.astype(np.float64)), initial=0.0))
 
 
+def numbers_of(net: Network, X: Array) -> Array:
+    """The columns of X that are numbers, not codes for an `Embedding`."""
+    first = net.layers[0]
+    return np.delete(X, [column for column, _ in first.columns], axis=1) if isinstance(first, Embedding) else X
+
+
 def _norm(arrays: Sequence[Array]) -> float:
     with np.errstate(over="ignore"):  # ∞ is a norm too
         return math.sqrt(sum(float(np.sum(np.square(a, dtype=np.float64))) for a in arrays))
@@ -121,7 +128,10 @@ def notes_before(net: Network, X: Array, Y: Array, params: Mapping[str, Array]) 
     """What is likely to keep a fit from learning, known before its first step."""
     notes = [
         f"{what} are not scaled: the largest absolute value is {size:.3g}. Networks learn well from values of about 1."
-        for what, size in (("Inputs", largest(X[:_SAMPLE])), ("Targets", largest(Y[:_SAMPLE]) if Y.ndim > 1 else 1.0))
+        for what, size in (
+            ("Inputs", largest(numbers_of(net, X[:_SAMPLE]))),
+            ("Targets", largest(Y[:_SAMPLE]) if Y.ndim > 1 else 1.0),
+        )
         if size > _LARGE or 0 < size < _SMALL
     ]
     for number, layer in enumerate(net.layers[:-1], start=1):

@@ -9,7 +9,7 @@ import numpy as np
 
 from layerwise.compile.plan import plan
 from layerwise.engine.reference import Runner
-from layerwise.fit.diagnostics import Observer, largest
+from layerwise.fit.diagnostics import Observer, largest, numbers_of
 from layerwise.network.build import forward_graph
 from layerwise.network.network import Network
 from layerwise.types import Array
@@ -56,7 +56,7 @@ class Growth:
 
         reports = Observer(net, (X, Y), dtype).look(now)
         steps = tuple(float(np.nan_to_num(r.gradient / (r.weights or 1.0), nan=np.inf)) for r in reports)
-        return cls(sizes(start), sizes(now), steps, largest(X), 0.0 if Y.ndim == 1 else largest(Y))
+        return cls(sizes(start), sizes(now), steps, largest(numbers_of(net, X)), 0.0 if Y.ndim == 1 else largest(Y))
 
     @property
     def sentence(self) -> str:

@@ -81,7 +81,7 @@ class Loop(Course):
         self._training = training(task.engine, self._graph.step(self._rules), task.data, values, task.dtype)
         nodes = self._graph.graph.parameters
         best = {nodes[name]: array for name, array in start.best_params.items()}
-        if start.steps:
+        if start.steps or not math.isnan(start.first_cost):
             self._training.go_on_from(start.steps, best or None, start.best_cost)
         self._first_cost = start.first_cost
         self._looks = bool(

@@ -246,10 +246,11 @@ def _run(task: Task, start: Position, restarts: int, saves: Checkpoints | None, 
         loop = Loop(replace(task, rule=rule), resumed or start, saves)
         loop.notes = notes
         fit = _attempt(loop)
-        if not loop.diverged or done == restarts:
+        if not loop.diverged or done >= restarts:
             break
         notes.append(f"Begun again with a tenth of the learning rate: {loop.stop_reason}")
         done, resumed = done + 1, None
+        start = replace(start, seconds=loop.position().seconds)  # which max_seconds counts
         if saves is not None:
             saves.begin_again()
     return fit

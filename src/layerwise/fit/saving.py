@@ -71,7 +71,8 @@ def fingerprint(tables: Sequence[Array]) -> str:
     """A digest of the shapes and numbers of tables; of a very large one, of rows spread over it."""
     digest = hashlib.blake2b(digest_size=16)
     for table in tables:
-        native = table.dtype.newbyteorder("=")
+        # Numbers of more than 8 bytes have some that hold nothing.
+        native = table.dtype.newbyteorder("=") if table.dtype.itemsize <= 8 else np.dtype(np.float64)
         digest.update(f"{table.shape} {native.str};".encode())
         for rows in _looked_at(table):
             digest.update(np.ascontiguousarray(table[rows], native).view(np.uint8).reshape(-1).data)
@@ -117,12 +118,13 @@ def packed(position: Position) -> tuple[dict[str, Any], dict[str, Array]]:
     epochs, best = position.epochs, position.best
     for name in ("cost", "seconds", "learning_rate"):
         arrays[f"history/{name}"] = np.array([getattr(e, name) for e in epochs], np.float64)
-    scores = list(epochs[0].validation) if epochs else []
+    # A fit may go on from one that was judged otherwise: not every epoch has all of them.
+    scores = list(dict.fromkeys(name for e in epochs for name in e.validation))
     arrays["history/validation"] = np.array(
         [[e.validation.get(n, math.nan) for n in scores] for e in epochs], np.float64
     ).reshape(len(epochs), len(scores))
-    layers = len(epochs[0].layers) if epochs else 0
-    unknown = (LayerReport(*[math.nan] * len(_REPORT)),) * layers  # of an epoch that was not looked at yet
+    layers = max((len(e.layers) for e in epochs), default=0)
+    unknown = (LayerReport(*[math.nan] * len(_REPORT)),) * layers  # of an epoch that was not looked at
     reports = [[[getattr(layer, k) for k in _REPORT] for layer in e.layers or unknown] for e in epochs]
     arrays["history/layers"] = np.array(reports, np.float64).reshape(len(epochs), layers, len(_REPORT))
     arrays["numbers"] = np.array(
@@ -161,7 +163,7 @@ def unpacked(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> Positi
             spent,
             dict(zip(document["scores"], row, strict=True)),
             rate,
-            tuple(LayerReport(*report) for report in reports),
+            tuple(LayerReport(*report) for report in reports if not math.isnan(report[0])),
         )
         for number, (cost, spent, rate, row, reports) in enumerate(zip(*curves, scores, layers, strict=True), start=1)
     )

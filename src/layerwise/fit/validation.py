@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from layerwise.errors import DataError, ShapeError
+from layerwise.errors import DataError, ShapeError, shape_text
 from layerwise.metrics import Metric, metric
 from layerwise.network.data import check_inputs, check_targets, check_weights
 from layerwise.network.network import Network
@@ -212,7 +212,10 @@ def split(n_rows: int, share: Any, seed: int, classes: Array | None) -> tuple[Ar
         The share is no number between 0 and 1, or leaves no row on one side.
     """
     if isinstance(share, bool) or not isinstance(share, (float, int, np.floating)) or not 0 < share < 1:
-        raise DataError(f"validation as a share of the rows must lie between 0 and 1; got {share!r}.")
+        came = repr(share) if np.ndim(share) == 0 else f"{type(share).__name__} of shape {shape_text(np.shape(share))}"
+        raise DataError(
+            f"validation as a share of the rows must lie between 0 and 1; got {came}. Or give rows: (X, Y)."
+        )
     order = permutation(seed, Stream.SPLIT, 0, n_rows)
     if classes is None:
         held_out = order[: min(n_rows - 1, max(1, round(share * n_rows)))]

@@ -16,7 +16,7 @@ from layerwise.container import store
 from layerwise.container.kinds import MODEL
 from layerwise.engine.native import NativeForward
 from layerwise.engine.rows import NativeRows
-from layerwise.errors import DataError, GraphError, ModelFileError, NetworkError, unknown_name
+from layerwise.errors import DataError, GraphError, ModelFileError, NetworkError, UnknownName, unknown_name
 from layerwise.network.build import ForwardGraph, forward_graph
 from layerwise.network.data import check_inputs, check_parameters, in_order
 from layerwise.network.network import Network
@@ -260,8 +260,15 @@ class Model:
         Raises
         ------
         ModelFileError
-            The file cannot be written; an earlier one is intact.
+            The file cannot be written; an earlier one is intact. Or the network has a schedule of your own.
         """
+        try:
+            Network.from_dict(self.network.to_dict())
+        except UnknownName as error:
+            raise ModelFileError(
+                f"A model file cannot hold this network, and nothing was written: {error} Give Model the network as it "
+                "predicts: Model(*network.folded(params))."
+            ) from None
         document = {
             "network": self.network.to_dict(),
             "encoder": None if self.encoder is None else self.encoder.to_dict(),

@@ -83,7 +83,7 @@ def widths_of(n_inputs: int, layers: Sequence[Layer]) -> tuple[int, ...]:
         widths.append(layer.width_behind(widths[-1], number))
     last = layers[-1]
     if isinstance(last, Dense) and last.dropout:
-        raise NetworkError(f"The last layer has dropout {last.dropout:g}, which would drop outputs. Give it to others.")
+        raise NetworkError(f"The last layer has dropout {last.dropout!r}, which would drop outputs. Give it to others.")
     if isinstance(last, Dense) and last.residual and last.activation.name != "identity":
         raise NetworkError(
             f"The last layer is residual with activation {last.activation.name!r}, so its outputs would leave the "

@@ -57,8 +57,7 @@ class Group:
                     "the layers a penalty: Dense(..., l2=...)."
                 )
             changed["weight_decay"] = self.weight_decay
-        changed["learning_rate"] = self.learning_rate_factor * rule.learning_rate
-        return rule.at(changed)
+        return rule.at(changed).times(self.learning_rate_factor)
 
 
 def grouped(

@@ -218,7 +218,7 @@ class Dense(Layer):
         parametrisation: Literal["standard", "ntk"] = "standard",
     ):
         f = as_named(Activation, activation)
-        if normalisation is not None and normalisation not in NORMALISATIONS:
+        if normalisation is not None and normalisation not in tuple(NORMALISATIONS):  # a list has no hash
             raise unknown_name("normalisation", normalisation, NORMALISATIONS)
         if parametrisation not in PARAMETRISATIONS:
             raise unknown_name("parametrisation", parametrisation, PARAMETRISATIONS)

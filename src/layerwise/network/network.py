@@ -102,10 +102,13 @@ class Network:
         return hash((self.widths, self.layers, self.loss))
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.to_dict()
+        # The layers as they are: a description knows no schedules of one's own.
+        return {"layers": [Input(self.widths[0]), *self.layers], "loss": self.loss}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(Network.from_dict(state).__dict__)
+        described = "n_inputs" in state  # as it was pickled before
+        made = Network.from_dict(state) if described else Network(state["layers"], loss=state["loss"])
+        self.__dict__.update(made.__dict__)
 
     def to_dict(self) -> dict[str, Any]:
         """The description as plain data, from which `from_dict` makes an equal network."""

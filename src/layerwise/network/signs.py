@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from layerwise.errors import DataError
 from layerwise.network.schedules import Rate
@@ -121,6 +121,11 @@ class Rprop(UpdateRule):
                 "step_size_min of Rprop must not be above step_size_max; "
                 f"got {self.step_size_min!r} and {self.step_size_max!r}."
             )
+
+    def times(self, factor: float) -> Self:
+        # Where Δ begins; from 0 it would be raised to Δ_min, and grow.
+        rule = super().times(factor)
+        return rule if factor else rule.at({"step_size_min": 0.0})
 
     def scalars(self, step: Any) -> dict[str, Any]:
         fed = self.hyperparameters

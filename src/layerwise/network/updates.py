@@ -94,6 +94,10 @@ class UpdateRule:
             object.__setattr__(rule, name, value)
         return rule
 
+    def times(self, factor: float) -> Self:
+        """The rule with so many times its learning rate; with 0 its steps change no weights."""
+        return self.at({"learning_rate": factor * self.learning_rate})
+
     def scalars(self, step: Any) -> dict[str, Any]:
         """What is fed at a step; by default the hyperparameters that are numbers.
 
