@@ -19,6 +19,7 @@ from layerwise.errors import (
     TrainingInterrupted,
     UnknownName,
 )
+from layerwise.fit.blocks import Blocks
 from layerwise.fit.diagnostics import LayerReport
 from layerwise.fit.history import Epoch, Fit, History
 from layerwise.fit.minibatch import train
@@ -123,6 +124,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "Blocks",
     "CheckpointError",
     "CheckpointWarning",
     "Constant",

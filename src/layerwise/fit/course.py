@@ -89,6 +89,10 @@ class Course(abc.ABC):
     def _ended_early(self) -> None:
         """What is to be done where a fit is cut off."""
 
+    def _schedules(self) -> tuple[Mapping[str, Any], ...]:
+        """What schedules have seen."""
+        return ()
+
     # Between epochs --------------------------------------------------------------------------------------------
 
     def _judge(self) -> None:
@@ -148,10 +152,10 @@ class Course(abc.ABC):
             f"({self.best.score:.6g})."
         )
 
-    def interrupted(self) -> Fit:
-        """What has been learned when Ctrl-C came."""
+    def cut_off(self, why: str = "Ctrl-C") -> Fit:
+        """What has been learned when something came between."""
         kept = "" if self.best.epoch and self.task.restore_best else "; their weights are kept"
-        self.stop_reason = f"Ctrl-C in epoch {self._epoch}, after {self.steps} steps in all{kept}."
+        self.stop_reason = f"{why} in epoch {self._epoch}, after {self.steps} steps in all{kept}."
         self._ended_early()
         self._take_best()
         return self.fit()
@@ -184,4 +188,5 @@ class Course(abc.ABC):
             slots,
             last,
             tuple(self.notes),
+            self._schedules(),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -113,6 +113,8 @@ class Fit:
         The weights after the last step, from which ``train(..., params=fit)`` goes on.
     notes : tuple of str
         Sentences that a user should see.
+    schedules : tuple of dict
+        What the schedules of the optimizer have seen, such as the best cost of `ReduceOnPlateau`.
     """
 
     network: Network
@@ -127,6 +129,7 @@ class Fit:
     slots: Mapping[str, Array] = field(default_factory=dict[str, Array])
     last: Mapping[str, Array] = field(default_factory=dict[str, Array])
     notes: tuple[str, ...] = ()
+    schedules: tuple[Mapping[str, Any], ...] = ()
 
     def __repr__(self) -> str:
         return f"<Fit of {self.network!r}: {len(self.history)} epochs. {self.stop_reason}>"

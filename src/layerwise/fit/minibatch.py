@@ -12,11 +12,12 @@ from typing import Any
 from layerwise.arrays import precision_name
 from layerwise.engine.training import Data
 from layerwise.errors import CheckpointError, DataError, DivergenceWarning, TrainingInterrupted
+from layerwise.fit.blocks import BlockReader, Blocks, batched, refuse_with_blocks
 from layerwise.fit.checkpoints import CheckpointFolder
 from layerwise.fit.course import Course
 from layerwise.fit.diagnostics import notes_before
 from layerwise.fit.history import Fit
-from layerwise.fit.loop import Loop
+from layerwise.fit.loop import Loop, RowsMissing
 from layerwise.fit.quasi_newton import LBFGS, QuasiNewton, WholeGradient
 from layerwise.fit.saving import Checkpoints
 from layerwise.fit.stopping import Best, Patience
@@ -30,11 +31,11 @@ from layerwise.network.data import (
     check_parameters,
     check_targets,
     check_weights,
-    in_order,
     weighted_rows,
 )
 from layerwise.network.groups import Clip, Group
 from layerwise.network.network import Network
+from layerwise.network.schedules import Schedule
 from layerwise.network.updates import Momentum, UpdateRule
 from layerwise.randomness import Stream, permutation
 from layerwise.types import Array, FloatArray
@@ -43,7 +44,7 @@ from layerwise.types import Array, FloatArray
 def train(
     net: Network,
     X: Any,
-    Y: Any,
+    Y: Any = None,
     *,
     params: Mapping[str, Any] | Fit | None = None,
     optimizer: UpdateRule | LBFGS | None = None,
@@ -78,8 +79,9 @@ def train(
     Parameters
     ----------
     net : Network
-    X : (N, n_0) array_like
-        Samples in rows; any real dtype and memory layout. Converted batch by batch, never modified.
+    X : (N, n_0) array_like, or Blocks
+        Samples in rows; any real dtype and memory layout. Converted batch by batch, never modified. Or `Blocks` of
+        inputs and targets, where these are larger than memory; Y is then left out.
     Y : (N, n_L) array_like, or (N,) for one output or for the labels of cross-entropy
     params : dict of str to array, or Fit, optional
         Starting weights; by default ``net.initialise(seed)``. Not modified. From a `Fit` the training goes on after
@@ -189,9 +191,16 @@ def train(
             clip_value=clip_value,
             clip_norm=clip_norm,
         )
-    start, dtype = _start(net, params, seed, dtype)
-    tables, judge = _tables(net, X, Y, sample_weight, class_weight, validation, seed, dtype)
-    data = _batches(tables, batch_size, optimizer, seed, dtype)
+    start, dtype = _start(net, params, seed, dtype, optimizer)
+    blocks = None
+    if isinstance(X, Blocks):
+        refuse_with_blocks(Y=Y, sample_weight=sample_weight, class_weight=class_weight, every_steps=every_steps)
+        judge = None if validation is None else given_rows(net, validation, dtype, share=False)
+        blocks = _reader(net, X, batch_size, optimizer, groups or {}, seed, dtype)
+        data = Data(blocks.sample, blocks.batch_size, seed)
+    else:
+        tables, judge = _tables(net, X, Y, sample_weight, class_weight, validation, seed, dtype)
+        data = _batches(tables, batch_size, optimizer, seed, dtype)
     judged = None if judge is None else Validation(judge[0], judge[1], chosen_metrics(net, metric), net)
     for name, value in (("metric", metric), ("patience", patience)):
         if judged is None and value is not None:
@@ -212,6 +221,7 @@ def train(
         restore_best,
         diagnostics,
         _listeners(on_epoch_end),
+        blocks,
     )
     restarts = 0 if restarts == 0 else checked_count(restarts, "restarts")
     notes = notes_before(net, data.tables[0], data.tables[1], start.params)
@@ -227,7 +237,7 @@ def _run_once(course: Course, notes: list[str]) -> Fit:
     try:
         course.run()
     except KeyboardInterrupt:
-        raise TrainingInterrupted(course.interrupted()) from None
+        raise TrainingInterrupted(course.cut_off()) from None
     if course.diverged:
         warnings.warn(course.stop_reason, DivergenceWarning, stacklevel=3)
     return course.fit()
@@ -237,6 +247,7 @@ def _run(task: Task, start: Position, restarts: int, saves: Checkpoints | None, 
     """Fit a task, from the newest checkpoint if there is one; again at a smaller rate where it diverges."""
     resumed = None if saves is None else saves.resumed(notes)
     done = 0 if saves is None else saves.restarts
+    failed: Exception | None = None
     while True:
         rule = task.rule if not done else task.rule.at({"learning_rate": 0.1**done * task.rule.learning_rate})
         loop = Loop(replace(task, rule=rule), resumed or start, saves)
@@ -244,13 +255,21 @@ def _run(task: Task, start: Position, restarts: int, saves: Checkpoints | None, 
         try:
             loop.run()
         except KeyboardInterrupt:
-            raise TrainingInterrupted(loop.interrupted()) from None
+            raise TrainingInterrupted(loop.cut_off()) from None
+        except RowsMissing as missing:
+            failed = missing.error
+            break
         if not loop.diverged or done == restarts:
             break
         notes.append(f"Begun again with a tenth of the learning rate: {loop.stop_reason}")
         done, resumed = done + 1, None
         if saves is not None:
             saves.begin_again()
+    if failed is not None:
+        # The error is the caller's, and stays what it is: what was learned goes along with it.
+        failed.fit = loop.cut_off(f"No more rows ({type(failed).__name__}: {failed})")  # pyright: ignore
+        failed.add_note(f"What was learned until then, in {loop.steps} steps, is in this exception's .fit.")
+        raise failed
     if loop.diverged:
         warnings.warn(loop.stop_reason, DivergenceWarning, stacklevel=3)
     return loop.fit()
@@ -297,9 +316,28 @@ def _batches(tables: tuple[Array, ...], batch_size: Any, rule: UpdateRule | LBFG
             f"{type(rule).__name__} takes all {n} samples at once; got batch_size={batch_size}. "
             "Give batch_size=None, or for minibatches another rule such as layerwise.Adam()."
         )
-    if rows == n:
-        tables = tuple(in_order(table, dtype) for table in tables)  # once, not in every epoch
-    return Data(tables, rows, seed)
+    return batched(tables, rows, seed, dtype)
+
+
+def _reader(
+    net: Network,
+    blocks: Blocks,
+    batch_size: Any,
+    rule: UpdateRule | LBFGS,
+    groups: Mapping[str, Group],
+    seed: int,
+    dtype: str,
+) -> BlockReader:
+    """The blocks, with the first of them read."""
+    if rule.full_batch or batch_size is None:
+        what = f"{type(rule).__name__} takes" if rule.full_batch else "batch_size=None is"
+        raise DataError(
+            f"{what} all samples at once, and of Blocks one is held at a time. Give a batch_size"
+            + (", and another rule such as layerwise.Adam()." if rule.full_batch else " such as 128.")
+        )
+    scheduled = not isinstance(rule, LBFGS) and bool(rule.schedules)
+    scheduled |= any(isinstance(group.weight_decay, Schedule) for group in groups.values())
+    return BlockReader(blocks, net, dtype, checked_count(batch_size, "batch_size"), seed, scheduled)
 
 
 def _tables(
@@ -333,7 +371,9 @@ def _tables(
     return ((X, Y) if weights is None else (X, Y, weights)), judge
 
 
-def _start(net: Network, params: Any, seed: int, dtype: str | None) -> tuple[Position, str]:
+def _start(
+    net: Network, params: Any, seed: int, dtype: str | None, optimizer: UpdateRule | LBFGS
+) -> tuple[Position, str]:
     """Where the fit begins, and its precision."""
     dtype = None if dtype is None else precision_name(dtype)
     if params is None:
@@ -349,5 +389,12 @@ def _start(net: Network, params: Any, seed: int, dtype: str | None) -> tuple[Pos
     if earlier is None:
         return Position(weights), dtype
     seconds = earlier.history[-1].seconds if earlier.history else 0.0
-    best = Best(improved=len(earlier.history))  # patience begins anew
-    return Position(weights, earlier.slots, earlier.steps, earlier.history.epochs, best=best, seconds=seconds), dtype
+    return Position(
+        weights,
+        earlier.slots,
+        earlier.steps,
+        earlier.history.epochs,
+        best=Best(improved=len(earlier.history)),  # patience begins anew
+        schedules=earlier.schedules if earlier.optimizer == optimizer else (),
+        seconds=seconds,
+    ), dtype

@@ -7,10 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from layerwise.engine.training import Data
+from layerwise.engine.blocks import BlockTraining
+from layerwise.engine.choice import training
+from layerwise.engine.training import Data, Step, Training
+from layerwise.fit.blocks import BlockReader
 from layerwise.fit.history import Epoch
 from layerwise.fit.stopping import Best, Patience
 from layerwise.fit.validation import Validation
+from layerwise.graph.node import Node
 from layerwise.network.build import StepGraph, step_graph
 from layerwise.network.groups import Clip, Group
 from layerwise.network.network import Network
@@ -31,6 +35,7 @@ class Task:
     groups : dict of str to Group
     clip : Clip
     data : Data
+        With blocks, rows of the first of them.
     dtype, engine : str
     epochs : int
         The number of the last one.
@@ -42,6 +47,8 @@ class Task:
     diagnostics : bool
     on_epoch_end : tuple of callable
         Each is given every epoch; what it returns, if anything but None or False, ends the fit.
+    blocks : BlockReader, optional
+        Where the rows come from, if not from one table.
     """
 
     net: Network
@@ -59,6 +66,18 @@ class Task:
     restore_best: bool = True
     diagnostics: bool = False
     on_epoch_end: tuple[OnEpoch, ...] = ()
+    blocks: BlockReader | None = None
+
+    @property
+    def steps(self) -> int:
+        """Steps in an epoch; 1 where blocks do not say how many and nothing depends on it."""
+        return self.data.steps if self.blocks is None else self.blocks.steps or 1
+
+    def training(self, step: Step, start: Mapping[Node, Array]) -> Training:
+        """What runs the steps from these values."""
+        if self.blocks is None:
+            return training(self.engine, step, self.data, start, self.dtype)
+        return BlockTraining(training(self.engine, step, self.blocks.few, start, self.dtype), self.blocks.epoch)
 
     @property
     def weighted(self) -> bool:

@@ -26,6 +26,8 @@ class RuleRun:
     steps_per_epoch : int
     epochs : int
         As planned; "share of the fit" in a schedule is one of these.
+    steps : int, optional
+        As planned, where they are not these epochs times the steps of one.
 
     Raises
     ------
@@ -44,9 +46,9 @@ class RuleRun:
     0.25
     """
 
-    def __init__(self, rule: UpdateRule, steps_per_epoch: int, epochs: int):
+    def __init__(self, rule: UpdateRule, steps_per_epoch: int, epochs: int, steps: int | None = None):
         self.rule = rule
-        steps = steps_per_epoch * epochs
+        steps = steps_per_epoch * epochs if steps is None else steps
         self._runs = {name: ScheduleRun(s, steps, steps_per_epoch) for name, s in rule.schedules.items()}
         # Evenly spaced where not all: the values of a long plan hardly change from one step to the next.
         steps_done = np.arange(steps) if steps <= _MOST_CHECKED else np.linspace(0, steps - 1, _MOST_CHECKED).round()
