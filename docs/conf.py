@@ -22,8 +22,8 @@ extensions = [
 ]
 html_math_renderer = "mathml"
 # .py is a page format here (see nb_custom_formats), so these files must be kept from becoming pages.
-# The tables in benchmarks/ are parts of a page.
-exclude_patterns = ["_build", "_ext", "benchmarks", "conf.py", "examples/common.py"]
+# The tables in benchmarks/ and curves/ are parts of a page.
+exclude_patterns = ["_build", "_ext", "benchmarks", "conf.py", "curves", "examples/common.py"]
 
 html_theme = "furo"
 html_title = f"layerwise {release}"

@@ -47,7 +47,7 @@ void uniform_rows(std::uint64_t seed, std::uint64_t step, std::size_t stream, in
     const UniformKernels<T>& kernels = uniform_kernels<T>(isa_or_best(isa));
     nb::gil_scoped_release released;
     kernels.fill({seed, step, static_cast<std::uint32_t>(stream), bits}, first, out.shape(0), out.shape(1), out.data(),
-                 out.shape(1));
+                 out.shape(1), nullptr);
 }
 
 template <class T>

@@ -302,6 +302,8 @@ void bind(nb::module_& m, const char* name) {
                      [](Bound& b, double cost) { b.trainer().set_best_cost(cost); })
         .def_prop_rw("steps", [](Bound& b) { return b.trainer().progress().steps; },
                      [](Bound& b, std::uint64_t steps) { b.trainer().set_steps(steps); }, "Whole steps in all runs.")
+        .def_prop_ro("runs", [](Bound& b) { return b.trainer().progress().runs; },
+                     "That were begun: the rest is of the last one.")
         .def_prop_ro("epoch", [](Bound& b) { return b.trainer().progress().epoch; }, "The number last begun.")
         .def_prop_ro("epochs_done", [](Bound& b) { return b.trainer().progress().epochs_done; }, "In the last run.")
         .def_prop_ro("epoch_steps", [](Bound& b) { return b.trainer().progress().epoch_steps; })

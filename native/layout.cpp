@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 namespace lw {
@@ -198,6 +199,20 @@ void strided_copy(T* out, const T* x, const CopyDim* dims, int n_dims) {
     std::copy(d + across + 1, d + n - 1, d + across);
     for_each(d, n - 2, CopyAt{0, 0}, [&](const CopyAt& at) {
         transpose(out + at.out, turned.out, x + at.x, line.x, turned.size, line.size);
+    });
+}
+
+template <class T>
+void strided_integers(std::int64_t* out, const T* x, const CopyDim* dims, int n_dims) {
+    CopyDim d[max_dims];
+    bool empty;
+    const int n = merged(dims, n_dims, d, empty);
+    if (empty) return;
+    for_each(d, n, CopyAt{0, 0}, [&](const CopyAt& at) {
+        const T value = x[at.x];
+        constexpr T limit = 9223372036854775808.0;  // 2^63, exact in both precisions
+        const bool fits = value > -limit && value < limit;
+        out[at.out] = fits ? static_cast<std::int64_t>(value) : std::numeric_limits<std::int64_t>::min();
     });
 }
 
@@ -418,6 +433,7 @@ void contract(T* out, const T* a, const T* b, const ContractDim* dims, int n_dim
                           std::size_t, std::size_t, BadIndex*);
 #define LW_INSTANTIATE(T)                                                                                      \
     LW_INSTANTIATE_MOVES(T)                                                                                    \
+    template void strided_integers<T>(std::int64_t*, const T*, const CopyDim*, int);                           \
     template bool one_hot<T>(T*, std::size_t, const std::int64_t*, std::size_t, std::size_t, std::size_t,      \
                              std::size_t, BadIndex*);                                                          \
     template bool scatter<T>(T*, std::size_t, std::size_t, const T*, std::size_t, std::size_t,                 \

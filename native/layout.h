@@ -21,6 +21,11 @@ struct CopyDim {
 template <class T>
 void strided_copy(T* out, const T* x, const CopyDim* dims, int n_dims);
 
+// Likewise with real numbers that become integers, without their fractions; the least integer for NaN and for what none
+// holds.
+template <class T>
+void strided_integers(std::int64_t* out, const T* x, const CopyDim* dims, int n_dims);
+
 // A row number that is not in 0 .. limit-1.
 struct BadIndex {
     std::size_t position;

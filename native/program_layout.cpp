@@ -24,6 +24,17 @@ bool run_copy(const Step<T>& s, const Tile& t, Share<T>& share) {
 }
 
 template <class T>
+bool run_integers(const Step<T>& s, const Tile& t, Share<T>& share) {
+    const auto& copy = *static_cast<const CopyTable*>(s.table);
+    CopyDim dims[max_dims];
+    std::copy(copy.dims.begin(), copy.dims.end(), dims);
+    dims[0].size = t.rows;
+    strided_integers(operand<std::int64_t>(s, 0, t, share) + copy.out, operand<const T>(s, 1, t, share) + copy.x, dims,
+                     static_cast<int>(copy.dims.size()));
+    return true;
+}
+
+template <class T>
 bool run_fill(const Step<T>& s, const Tile& t, Share<T>& share) {
     T* const out = operand<T>(s, 0, t, share);
     const std::size_t columns = columns_of(s, t);
@@ -118,7 +129,7 @@ void build_copy(Builder<T>& b) {
     const std::size_t dims = dim_count(b, 3, 3, max_dims - 1);
     const Value &out = b.value(0), &x = b.value(1);
     const bool same_row = x.rows == 1 && b.job.rows != 1;
-    b.want(out.integer == x.integer, "out and x must both be real or both integer");
+    b.want(out.integer || !x.integer, "x is integer, so out must be too");
     b.tables.copies.push_back(std::make_unique<CopyTable>());
     CopyTable& table = *b.tables.copies.back();
     table.out = signed_number(b, 0);
@@ -141,7 +152,13 @@ void build_copy(Builder<T>& b) {
     b.want(entries == 0 || x_span.inside(x.columns), "the copy leaves the ", x.columns, " columns of x");
     b.add(0, true, Reach::row);
     b.add(1, false, same_row ? Reach::whole : Reach::row);
-    b.step.run = entries == 0 ? run_nothing<T> : out.integer ? run_copy<std::int64_t, T> : run_copy<T, T>;
+    if (entries == 0) {
+        b.step.run = run_nothing<T>;
+    } else if (out.integer) {
+        b.step.run = x.integer ? run_copy<std::int64_t, T> : run_integers<T>;
+    } else {
+        b.step.run = run_copy<T, T>;
+    }
     b.step.table = &table;
     b.cost(static_cast<double>(entries) * static_cast<double>(b.job.rows) * sizeof(T) / 8);
 }

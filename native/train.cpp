@@ -299,6 +299,7 @@ template <class T>
 void Trainer<T>::begin(const TrainRun& run) {
     bind(run.threads);
     started_ = Clock::now();
+    ++progress_.runs;
     first_step_ = progress_.steps;
     progress_.epochs_done = 0;
     scalars_.reserve((snapshot_steps + epoch_length()) * settings_.full.program->scalars());

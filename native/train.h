@@ -74,6 +74,7 @@ struct TrainRun {
 };
 
 struct TrainProgress {
+    std::uint64_t runs = 0;       // that were begun: what follows is of the last one
     std::uint64_t epoch = 0;      // the number of the one that was last begun
     std::size_t epochs_done = 0;  // in the last call
     std::uint64_t steps = 0;      // whole steps, in all calls

@@ -22,12 +22,18 @@ struct UniformAddress {
 
 constexpr std::size_t most_uniform_stream = (std::size_t{1} << 16) - 1;
 
+// In place of a number u: factor where u >= threshold, else 0.
+template <class T>
+struct UniformMask {
+    T threshold, factor;
+};
+
 template <class T>
 struct UniformKernels {
     // The rows first_row, …, first_row + rows - 1 of that matrix, which has so many columns; row first_row goes to out.
-    // What lies between rows stays as it is.
+    // What lies between rows stays as it is. `mask`: null for the numbers themselves.
     void (*fill)(const UniformAddress& address, std::size_t first_row, std::size_t rows, std::size_t columns, T* out,
-                 std::size_t ldo);
+                 std::size_t ldo, const UniformMask<T>* mask);
 };
 
 // The set must be available.

@@ -3,6 +3,8 @@
 // A lane of 64 bits is one block: its lower half holds a word of the counter, and what stands above it is never read,
 // since products take lower halves. So a round is two products, two shifts and two exclusive ors for each vector, and
 // nothing moves between lanes.
+#include <type_traits>
+
 #include "simd.h"
 #include "uniform.h"
 
@@ -84,6 +86,23 @@ LW_INLINE Words philox(const Common& common, U64 a, U64 b) {
     return w;
 }
 
+// What becomes of a number before it is stored.
+struct AsItIs {
+    template <class V>
+    LW_INLINE V operator()(V u) const {
+        return u;
+    }
+};
+
+template <class T>
+struct Masked {
+    using V = std::conditional_t<sizeof(T) == 4, F32, F64>;
+    V threshold, factor;
+
+    explicit Masked(const UniformMask<T>& m) : threshold(m.threshold - V{}), factor(m.factor - V{}) {}
+    LW_INLINE V operator()(V u) const { return u >= threshold ? factor : V{}; }
+};
+
 // Which blocks of a group the lanes hold, and how `bits` bits of each become numbers: under the exponent of a power of
 // two whose last place is 2^-bits, less that power. Both are exact.
 template <class T>
@@ -94,15 +113,15 @@ struct Numbers<float> {
     // Even and odd ones, so that the lower halves of both interleave to blocks in their order.
     static constexpr int a_first = 0, b_first = 1, step = 2;
 
-    template <int bits>
-    LW_INLINE static void store_word(float* to, std::size_t piece, U64 a, U64 b) {
+    template <int bits, class Finish>
+    LW_INLINE static void store_word(float* to, std::size_t piece, U64 a, U64 b, const Finish& finish) {
         const U32 w = reinterpret_cast<U32>((a & low_half) | (b << 32));
         if constexpr (bits == 16) {
-            store(to, number(w & 0xFFFF));
-            store(to + piece, number(w >> 16));
+            store(to, finish(number(w & 0xFFFF)));
+            store(to + piece, finish(number(w >> 16)));
         } else {
             // One bit more than a float has below its first.
-            store(to, __builtin_convertvector(reinterpret_cast<I32>(w >> 8), F32) * 0x1p-24f);
+            store(to, finish(__builtin_convertvector(reinterpret_cast<I32>(w >> 8), F32) * 0x1p-24f));
         }
     }
 
@@ -114,16 +133,16 @@ template <>
 struct Numbers<double> {
     static constexpr int a_first = 0, b_first = lanes, step = 1;
 
-    template <int bits>
-    LW_INLINE static void store_word(double* to, std::size_t piece, U64 a, U64 b) {
+    template <int bits, class Finish>
+    LW_INLINE static void store_word(double* to, std::size_t piece, U64 a, U64 b, const Finish& finish) {
         if constexpr (bits == 16) {
-            store(to, number<16>(a & 0xFFFF));
-            store(to + lanes, number<16>(b & 0xFFFF));
-            store(to + piece, number<16>((a >> 16) & 0xFFFF));
-            store(to + piece + lanes, number<16>((b >> 16) & 0xFFFF));
+            store(to, finish(number<16>(a & 0xFFFF)));
+            store(to + lanes, finish(number<16>(b & 0xFFFF)));
+            store(to + piece, finish(number<16>((a >> 16) & 0xFFFF)));
+            store(to + piece + lanes, finish(number<16>((b >> 16) & 0xFFFF)));
         } else {
-            store(to, number<24>((a >> 8) & 0xFFFFFF));
-            store(to + lanes, number<24>((b >> 8) & 0xFFFFFF));
+            store(to, finish(number<24>((a >> 8) & 0xFFFFFF)));
+            store(to + lanes, finish(number<24>((b >> 8) & 0xFFFFFF)));
         }
     }
 
@@ -142,7 +161,8 @@ struct Chunk {
     static constexpr std::size_t stride = chunk + width<T>;
     alignas(64) T numbers[pieces_of(bits) * stride];
 
-    void make(const Common& common, std::size_t first, std::size_t blocks) {
+    template <class Finish>
+    void make(const Common& common, std::size_t first, std::size_t blocks, const Finish& finish) {
         using N = Numbers<T>;
         U64 lane;
         for (int i = 0; i < lanes; ++i) lane[i] = static_cast<std::uint64_t>(N::step * i);
@@ -152,7 +172,7 @@ struct Chunk {
 #pragma GCC unroll 4
             for (int k = 0; k < words; ++k) {
                 T* const to = numbers + static_cast<std::size_t>(k * pieces_of(bits) / words) * stride + j;
-                N::template store_word<bits>(to, stride, w.a[k], w.b[k]);
+                N::template store_word<bits>(to, stride, w.a[k], w.b[k], finish);
             }
         }
     }
@@ -174,9 +194,9 @@ struct Chunk {
     }
 };
 
-template <class T, int bits>
+template <class T, int bits, class Finish>
 void fill_bits(const UniformAddress& address, std::size_t first_row, std::size_t rows, std::size_t columns, T* out,
-               std::size_t ldo) {
+               std::size_t ldo, const Finish& finish) {
     constexpr std::size_t pieces = pieces_of(bits);
     const std::size_t blocks = (columns + pieces - 1) / pieces;
     if (blocks == 0) return;
@@ -186,7 +206,7 @@ void fill_bits(const UniformAddress& address, std::size_t first_row, std::size_t
         for (std::size_t r = 0; r < rows; ++r) {
             for (std::size_t j = 0; j < blocks; j += chunk) {
                 const std::size_t some = blocks - j < chunk ? blocks - j : chunk;
-                made.make(common, (first_row + r) * blocks + j, some);
+                made.make(common, (first_row + r) * blocks + j, some, finish);
                 for (std::size_t p = 0, at = j; p < pieces && at < columns; ++p, at += blocks) {
                     const std::size_t n = columns - at < some ? columns - at : some;
                     made.copy(p, 0, out + r * ldo + at, n, n);
@@ -199,7 +219,7 @@ void fill_bits(const UniformAddress& address, std::size_t first_row, std::size_t
     const std::size_t rows_at_once = chunk / blocks;
     for (std::size_t r = 0; r < rows; r += rows_at_once) {
         const std::size_t some = rows - r < rows_at_once ? rows - r : rows_at_once;
-        made.make(common, (first_row + r) * blocks, some * blocks);
+        made.make(common, (first_row + r) * blocks, some * blocks, finish);
         for (std::size_t i = 0; i < some; ++i) {
             // In the order of pieces: where a vector reaches beyond its piece, the next one overwrites that.
             for (std::size_t p = 0, at = 0; p < pieces && at < columns; ++p, at += blocks) {
@@ -210,10 +230,21 @@ void fill_bits(const UniformAddress& address, std::size_t first_row, std::size_t
     }
 }
 
+template <class T, class Finish>
+void fill_finished(const UniformAddress& address, std::size_t first_row, std::size_t rows, std::size_t columns, T* out,
+                   std::size_t ldo, const Finish& finish) {
+    (address.bits == 16 ? fill_bits<T, 16, Finish> : fill_bits<T, 24, Finish>)(address, first_row, rows, columns, out,
+                                                                             ldo, finish);
+}
+
 template <class T>
 void fill(const UniformAddress& address, std::size_t first_row, std::size_t rows, std::size_t columns, T* out,
-          std::size_t ldo) {
-    (address.bits == 16 ? fill_bits<T, 16> : fill_bits<T, 24>)(address, first_row, rows, columns, out, ldo);
+          std::size_t ldo, const UniformMask<T>* mask) {
+    if (mask != nullptr) {
+        fill_finished(address, first_row, rows, columns, out, ldo, Masked<T>(*mask));
+    } else {
+        fill_finished(address, first_row, rows, columns, out, ldo, AsItIs());
+    }
 }
 
 }  // namespace

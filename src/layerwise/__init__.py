@@ -11,6 +11,8 @@ from layerwise.errors import (
     DivergenceWarning,
     GraphError,
     LayerwiseError,
+    LogError,
+    LogWarning,
     ModelFileError,
     NetworkError,
     ShapeError,
@@ -19,7 +21,9 @@ from layerwise.errors import (
     TrainingInterrupted,
     UnknownName,
 )
+from layerwise.explain.draw import Drawing, draw
 from layerwise.fit.blocks import Blocks
+from layerwise.fit.callbacks import Callback, FitInfo
 from layerwise.fit.diagnostics import LayerReport
 from layerwise.fit.history import Epoch, Fit, History
 from layerwise.fit.minibatch import train
@@ -27,6 +31,9 @@ from layerwise.fit.program import training_program
 from layerwise.fit.quasi_newton import LBFGS
 from layerwise.graph.differentiate import gradient, hessian_vector, jacobian, jvp
 from layerwise.graph.node import Node, Op, constant, input, parameter
+from layerwise.logs.csv_log import CSVLog
+from layerwise.logs.mlflow_log import MLflowLog
+from layerwise.logs.tensorboard_log import TensorBoardLog
 from layerwise.model.model import Model, load
 from layerwise.network.adaptive import Adadelta, Adagrad, Adam, AdamW, AMSGrad, NAdam, RMSprop
 from layerwise.network.decays import (
@@ -40,6 +47,7 @@ from layerwise.network.decays import (
     Warmup,
 )
 from layerwise.network.groups import Group
+from layerwise.network.inputs import Embedding, Scale
 from layerwise.network.layers import Dense, Input
 from layerwise.network.network import Network
 from layerwise.network.plateau import ReduceOnPlateau
@@ -125,6 +133,8 @@ __all__ = [
     "Adam",
     "AdamW",
     "Blocks",
+    "CSVLog",
+    "Callback",
     "CheckpointError",
     "CheckpointWarning",
     "Constant",
@@ -133,9 +143,12 @@ __all__ = [
     "DataError",
     "Dense",
     "DivergenceWarning",
+    "Drawing",
+    "Embedding",
     "Epoch",
     "ExponentialDecay",
     "Fit",
+    "FitInfo",
     "FlatCosine",
     "GraphError",
     "Group",
@@ -146,7 +159,10 @@ __all__ = [
     "LayerReport",
     "LayerwiseError",
     "Lion",
+    "LogError",
+    "LogWarning",
     "Loss",
+    "MLflowLog",
     "Model",
     "ModelFileError",
     "Moments",
@@ -161,11 +177,13 @@ __all__ = [
     "RMSprop",
     "ReduceOnPlateau",
     "Rprop",
+    "Scale",
     "Schedule",
     "ShapeError",
     "StepDecay",
     "SymmetryWarning",
     "TableError",
+    "TensorBoardLog",
     "TrainingInterrupted",
     "UnknownName",
     "UpdateRule",
@@ -182,6 +200,7 @@ __all__ = [
     "cos",
     "cross_entropy",
     "divide",
+    "draw",
     "elu",
     "equal",
     "erf",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,3 +62,13 @@ def precision_name(dtype: Any, known: tuple[str, ...] = ("float32", "float64")) 
     if name not in known:
         raise unknown_name("dtype", dtype, known)
     return name
+
+
+def as_number(value: object) -> float:
+    """``value`` as a float; NaN for what is no number, or too large for one."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan

@@ -46,12 +46,20 @@ class CheckpointError(LayerwiseError, ValueError):
     """A checkpoint that was not saved or cannot be gone on from, or a folder that cannot hold checkpoints."""
 
 
+class LogError(LayerwiseError, ValueError):
+    """A log of a fit that cannot be begun: no package for it, no right to write, a file of something else."""
+
+
 class DivergenceWarning(RuntimeWarning):
     """The cost stopped being finite, or ran away; the fit ended early and says which weights it kept."""
 
 
 class CheckpointWarning(UserWarning):
     """A checkpoint could not be saved; earlier ones are intact, and the fit goes on."""
+
+
+class LogWarning(UserWarning):
+    """A log of a fit could not be written; the fit goes on."""
 
 
 class SymmetryWarning(UserWarning):

@@ -157,6 +157,7 @@ class Stream(IntEnum):
     INITIAL_WEIGHTS = 1
     SHUFFLE = 2
     SPLIT = 3
+    START_ON_ROWS = 4
 
 
 def random_bits(seed: int, stream: int, index: int, n: int) -> npt.NDArray[np.uint64]:

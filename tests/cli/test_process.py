@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from terminal import in_terminal
 
 import layerwise as lw
 from layerwise.table.read import read_table
@@ -183,36 +184,6 @@ def test_predictions_on_standard_output_are_the_file(process, make, trained, tmp
 # Terminals -----------------------------------------------------------------------------------------------------------
 
 
-def in_terminal(args: list[str], folder: Path, columns: int = 80, **env: str) -> tuple[int, str]:
-    """Exit code and everything that a terminal of this width was sent."""
-    import fcntl
-    import pty
-    import struct
-    import termios
-
-    screen, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    inherited = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CI")}
-    running = subprocess.Popen(
-        [*COMMAND, *args],
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        cwd=folder,
-        env={**inherited, "TERM": "xterm-256color", **env},
-    )
-    os.close(terminal)
-    sent = b""
-    try:
-        while part := os.read(screen, 65536):
-            sent += part
-    except OSError:  # the other end is closed
-        pass
-    finally:
-        os.close(screen)
-    return running.wait(timeout=60), sent.decode()
-
-
 FIT = ["fit", "t.csv", "--target", "label", "--epochs", "40", "--out", "m"]
 
 
@@ -220,9 +191,9 @@ FIT = ["fit", "t.csv", "--target", "label", "--epochs", "40", "--out", "m"]
 @pytest.mark.parametrize("columns", [40, 80])
 def test_a_bar_in_a_terminal(make, tmp_path, columns):
     make("t.csv", 200)
-    code, sent = in_terminal(FIT, tmp_path, columns)
+    code, sent = in_terminal([*COMMAND, *FIT], tmp_path, columns)
     assert code == 0
-    assert "epoch 0/40" in sent
+    assert "epoch  0/40" in sent
     assert "━" in sent
     assert "\x1b[?25l" in sent  # the cursor is hidden while the bar moves
     assert sent.rindex("\x1b[?25h") > sent.rindex("\x1b[?25l")  # and shown again
@@ -235,9 +206,9 @@ def test_a_bar_in_a_terminal(make, tmp_path, columns):
 @posix
 def test_no_colour_and_dumb_terminals(make, tmp_path):
     make("t.csv", 200)
-    _, sent = in_terminal(FIT, tmp_path, NO_COLOR="1")
+    _, sent = in_terminal([*COMMAND, *FIT], tmp_path, NO_COLOR="1")
     assert not re.search(r"\x1b\[[0-9;]*3[0-9][;m]", sent)
-    code, sent = in_terminal(FIT, tmp_path, TERM="dumb")
+    code, sent = in_terminal([*COMMAND, *FIT], tmp_path, TERM="dumb")
     assert code == 0
     assert "\x1b" not in sent
     assert "epoch 40/40: cost" in sent

@@ -98,6 +98,22 @@ def test_one_block_diverges_as_a_table(engine):
     assert_same_bits(blocks, whole)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_one_block_is_a_table_for_every_kind_of_layer(engine):
+    _, X, Y = problem()
+    layers = [
+        lw.Dense(8, "relu", dropout=lw.Warmup(2) * lw.Constant(0.3), noise=0.1, normalisation="batch"),
+        lw.Dense(8, "tanh", normalisation="layer", residual=True, l2=0.01, max_norm=1.0),
+    ]
+    net = lw.Network([lw.Input(3), *layers, lw.Dense(2)])
+    options = {"optimizer": lw.Adam(0.01), "batch_size": 10, "epochs": 4, "engine": engine}
+    fit = lw.train(net, cut(X, Y, rows=[101]), **options)
+    assert_same_bits(fit, lw.train(net, X, Y, **options))
+    two = lw.train(net, cut(X, Y, rows=[60, 41]), **options)
+    assert two.steps == fit.steps
+    assert np.isfinite(two.history.cost).all()
+
+
 # Several blocks -----------------------------------------------------------------------------------------------
 
 
@@ -364,14 +380,22 @@ def test_an_error_of_the_blocks_is_the_callers_and_carries_the_fit(engine):
         lw.train(net, interrupting(X, Y, 8, error), batch_size=10, epochs=9, engine=engine)
     assert raised.value is error
     assert raised.value.__cause__ is None
-    assert raised.value.__notes__ == ["What was learned until then, in 14 steps, is in this exception's .fit."]
+    assert raised.value.__notes__[0].startswith("What was learned in 14 steps is in the .fit of this exception")
     fit = raised.value.fit
-    assert fit.stop_reason == (
-        "No more rows (OSError: the disk is gone) in epoch 2, after 14 steps in all; their weights are kept."
-    )
+    assert fit.stop_reason == "OSError in epoch 2, after 14 steps in all; their weights are kept."
     whole = lw.train(net, cut(X[:100], Y[:100], rows=[20] * 5), batch_size=10, epochs=9, max_steps=14, engine=engine)
     np.testing.assert_array_equal(fit.params["W1"], whole.params["W1"])
     lw.train(net, X, Y, params=fit, epochs=1)
+
+
+def test_what_was_learned_before_an_error_is_saved(tmp_path):
+    net, X, Y = problem()
+    options = {"optimizer": lw.Adam(0.01), "batch_size": 8, "epochs": 3}
+    with pytest.raises(OSError, match="gone") as raised:
+        lw.train(net, interrupting(X, Y, 8, OSError("gone")), checkpoint=tmp_path, **options)
+    assert raised.value.__notes__[0].endswith(f"It is saved as well: go on with resume={str(tmp_path)!r}.")
+    blocks = cut(X[:100], Y[:100], rows=[20] * 5)
+    assert_same_bits(lw.train(net, blocks, resume=tmp_path, **options), lw.train(net, blocks, **options))
 
 
 def test_an_error_before_the_first_step_carries_none():
@@ -470,6 +494,30 @@ def test_what_does_not_go_with_blocks(options, message):
     net, X, Y = problem()
     with pytest.raises(lw.DataError, match=message):
         lw.train(net, cut(X, Y, rows=[50, 51]), **{"batch_size": 10, **options})
+
+
+def test_batches_of_one_row_with_batch_normalisation_are_refused():
+    net, X, Y = lw.Network([3, 8, 2], normalisation="batch"), *problem()[1:]
+    with pytest.raises(lw.DataError, match="Layer 1 has batch normalisation, which makes a batch of one row 0"):
+        lw.train(net, cut(X, Y, rows=[101]), batch_size=1)
+
+
+def test_listeners_are_told_of_the_rows_that_are_known():
+    net, X, Y = problem()
+    told = []
+
+    class Told(lw.Callback):
+        def on_fit_begin(self, info):
+            told.append(info.samples)
+            assert ("samples" in info.settings) == (info.samples is not None)
+
+    blocks = cut(X, Y, rows=[50, 51])
+    options = {"batch_size": 10, "epochs": 1, "on_epoch_end": Told()}
+    lw.train(net, blocks, **options)
+    lw.train(net, lw.Blocks(blocks.make, [50, 51]), **options)
+    lw.train(net, blocks, optimizer=lw.SGD(lw.CosineDecay(0.1)), **options)
+    assert told == [None, 101, 101]
+    lw.train(net, blocks, batch_size=10, epochs=1, progress=True)
 
 
 def test_blocks_are_a_function_and_counts():

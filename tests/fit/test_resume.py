@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_networks import random_case
+from random_networks import random_case, random_layered_case
 from update_rules import DECLARED
 
 import layerwise as lw
+from layerwise.engine.native_training import NativeTraining
 from layerwise.fit import checkpoints
 from layerwise.fit.saving import fingerprint
 
@@ -67,6 +68,11 @@ SCHEDULES = [
 ]
 
 
+def batches(net):
+    """Whether statistics of the batch are computed."""
+    return any(getattr(layer, "normalisation", None) == "batch" for layer in net.layers)
+
+
 def random_options(seed, case):
     """Settings of all kinds, by chance."""
     rng = random.Random(seed)
@@ -74,10 +80,11 @@ def random_options(seed, case):
     rate = 0.01 if kind is not lw.Adadelta else 1.0
     rule = kind(rate) if kind is lw.Rprop else kind(rng.choice(SCHEDULES)(rate))
     n = len(case.X)
+    sizes = [None, 2, 3, 5, 8] if batches(case.net) else [None, 1, 2, 3, 8]
     options = {
         "params": case.params,
         "optimizer": rule,
-        "batch_size": None if rule.full_batch else rng.choice([None, 1, 2, 3, 5, 8]),
+        "batch_size": None if rule.full_batch else rng.choice(sizes),
         "epochs": rng.randint(2, 6),
         "seed": seed,
         "every_steps": rng.choice([None, None, 1, 2, 7]),
@@ -93,7 +100,7 @@ def random_options(seed, case):
     if rng.random() < 0.3:
         options["clip_norm"] = 0.3
     if rng.random() < 0.3:
-        options["groups"] = {"W1": lw.Group(0.5)}
+        options["groups"] = {"W*": lw.Group(0.5)}
     if rng.random() < 0.2:
         options["max_steps"] = rng.randint(1, 9)
     return options
@@ -101,7 +108,7 @@ def random_options(seed, case):
 
 @pytest.mark.parametrize("seed", range(120))
 def test_any_fit_cut_after_any_checkpoint_goes_on_to_the_same_bits(seed, tmp_path, monkeypatch):
-    case = random_case(seed)
+    case = random_layered_case(seed, random_parts=True) if seed % 2 else random_case(seed)
     options = random_options(seed, case)
     engine = ENGINES[seed % 3 == 0]
     try:
@@ -147,6 +154,45 @@ def test_ctrl_c_saves_the_last_whole_step(engine, at, tmp_path):
     with pytest.raises(lw.TrainingInterrupted) as raised:
         lw.train(net, X, y, checkpoint=tmp_path, every=100, on_epoch_end=stop, **options)
     assert checkpoints.read_newest(tmp_path).document["position"]["steps"] == raised.value.fit.steps
+    same(lw.train(net, X, y, resume=tmp_path, every=100, **options), whole)
+
+
+def test_ctrl_c_that_is_heard_when_a_run_is_done(tmp_path, monkeypatch):
+    """Native code asks for signals now and then; what came after the last time is heard when it has returned."""
+    net, X, y = problem()
+    options = {"optimizer": lw.Adam(0.01), "epochs": 8, "batch_size": 16, "validation": 0.2}
+    whole = lw.train(net, X, y, **options)
+    runs = 0
+
+    class Heard:
+        def __init__(self, trainer):
+            object.__setattr__(self, "trainer", trainer)
+
+        def __getattr__(self, name):
+            return getattr(self.trainer, name)
+
+        def __setattr__(self, name, value):
+            setattr(self.trainer, name, value)
+
+        def run(self, *args, **kwargs):
+            nonlocal runs
+            runs += 1
+            status = self.trainer.run(*args, **kwargs)
+            if runs == 3:
+                raise KeyboardInterrupt
+            return status
+
+    init = NativeTraining.__init__
+
+    def wrapped(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        self._trainer = Heard(self._trainer)
+
+    monkeypatch.setattr(NativeTraining, "__init__", wrapped)
+    with pytest.raises(lw.TrainingInterrupted) as raised:
+        lw.train(net, X, y, checkpoint=tmp_path, every=100, **options)
+    monkeypatch.undo()
+    assert len(raised.value.fit.history) == 3
     same(lw.train(net, X, y, resume=tmp_path, every=100, **options), whole)
 
 
@@ -312,3 +358,43 @@ def test_kill_9_at_random_instants(tmp_path):
     assert process.returncode == 0, err
     assert json.loads(out)["bits"] == expected["bits"]
     assert not [p for p in (tmp_path / f"cut{round_number}").iterdir() if p.name.endswith("tmp")]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("at", range(1, 140, 3))
+def test_ctrl_c_at_any_line_between_steps(at, engine, tmp_path):
+    """KeyboardInterrupt is raised at the line number ``at`` that the loop and the engine run after the first epoch."""
+    net, X, y = problem(40)
+    options = {
+        "optimizer": lw.Adam(lw.ReduceOnPlateau(0.05, patience=0)),
+        "epochs": 6,
+        "batch_size": 16,
+        "validation": 0.25,
+        "patience": 4,
+        "engine": engine,
+        "every": 100,
+    }
+    expected = lw.train(net, X, y, **{k: v for k, v in options.items() if k != "every"})
+    lines = 0
+
+    def tracer(frame, event, arg):
+        nonlocal lines
+        if not frame.f_code.co_filename.endswith(("loop.py", "training.py", "validation.py")):
+            return None
+        if event == "line":
+            lines += 1
+            if lines == at:
+                raise KeyboardInterrupt
+        return tracer
+
+    def begin(epoch):
+        if epoch.number == 1:
+            sys.settrace(tracer)
+
+    before = sys.gettrace()
+    try:
+        with pytest.raises(lw.TrainingInterrupted):
+            lw.train(net, X, y, checkpoint=tmp_path, on_epoch_end=begin, **options)
+    finally:
+        sys.settrace(before)
+    same(lw.train(net, X, y, resume=tmp_path, **options), expected)

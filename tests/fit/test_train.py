@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -356,3 +357,31 @@ def test_an_autoencoder_learns_to_reconstruct():
     net = lw.Network([6, 2, 6], hidden="identity")
     fit = lw.train(net, X, X, optimizer=lw.Momentum(0.01, 0.9), epochs=300, batch_size=None)
     assert fit.history.cost[-1] < 1e-3 * np.mean(np.sum(X**2, axis=1))
+
+
+@pytest.mark.parametrize("engine", ["native", "numpy"])
+def test_dropout_and_noise_may_change_during_a_fit(engine):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 4)), rng.integers(0, 3, 60)
+
+    def fit(dropout, noise):
+        hidden = lw.Dense(24, "relu", dropout=dropout, noise=noise)
+        net = lw.Network([lw.Input(4), hidden, lw.Dense(3, "softmax")])
+        return lw.train(net, X, y, epochs=4, batch_size=16, optimizer=lw.SGD(0.1), seed=3, engine=engine).params
+
+    for name, W in fit(0.25, 0.5).items():
+        np.testing.assert_array_equal(fit(lw.Constant(0.25), lw.Constant(0.5))[name], W)
+    # In the first half of a flat cosine nothing has changed yet; after two of four epochs the rate begins to fall.
+    step = lw.Constant(0.25).then(0.0, epochs=2)
+    changed, whole = fit(step, 0.0), fit(0.25, 0.0)
+    assert not np.array_equal(changed["W1"], whole["W1"])
+    with pytest.raises(
+        lw.DataError, match=r"dropout of layer 1 of the network must be finite numbers >= 0 and below 1"
+    ):
+        fit(lw.StepDecay(2.0), 0.0)
+
+
+def test_a_network_with_scheduled_dropout_is_plain_data():
+    net = lw.Network([lw.Input(4), lw.Dense(5, "relu", dropout=lw.FlatCosine(0.3)), lw.Dense(1)])
+    assert lw.Network.from_dict(json.loads(json.dumps(net.to_dict()))) == net
+    assert "dropout=FlatCosine(value=0.3)" in repr(net)

@@ -118,13 +118,18 @@ def indices(p: Words) -> Words:
         )
     )
     address, u = p.bound(1, 2, integer=True), p.bound(6, 9, stride=11, written=True)
-    v = p.local(6, 5)
-    code = [p.instruction("uniform", [u, address], [3, 16]), p.instruction("uniform", [v, address], [0xFFFF, 24])]
+    v, threshold, factor = p.local(6, 5), p.scalar(), p.scalar()
+    code = [
+        p.instruction("uniform", [u, address, None, None], [3, 16]),
+        p.instruction("uniform", [v, address, threshold, factor], [0xFFFF, 24]),
+    ]
     p.stage(p.job(6, 1, code, "r"))
     back, taken = p.bound(3, 5, written=True), p.arena(6, 1, integer=True)
+    whole = p.arena(6, 2, integer=True)
     p.stage(
         p.job(3, 5, [p.instruction("scatter", [back, out, index], [6])], "c"),
         p.job(6, 1, [p.instruction("copy", [taken, y], [0, 0, 1, 1, 1, 1])], "r"),
+        p.job(6, 1, [p.instruction("copy", [whole, x], [0, 1, 1, 2, 1, -1])], "r"),
     )
     return p
 

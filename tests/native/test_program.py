@@ -382,6 +382,16 @@ def test_copy(kind: str) -> None:
     assert (got[2].reshape(rows, 3, 4) == x[:, 5:18:6, None]).all()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_copy_of_real_numbers_to_integers(dtype: str) -> None:
+    least = -(2**63)
+    x = np.array([[0.0, -0.0, 1.0, 2.75, -2.75, 2.0**53], [np.nan, np.inf, -np.inf, 2.0**63, -(2.0**63), 1e30]], dtype)
+    p = Words(dtype)
+    v, out = p.bound(2, 6), p.bound(2, 5, integer=True, written=True)
+    p.stage(p.job(2, 1, [p.instruction("copy", [out, v], [0, 5, 1, 5, 1, -1])], "r"))
+    assert run(p, x)[0].tolist() == [[2**53, -2, 2, 1, 0], [least] * 5]
+
+
 def test_copy_of_one_row_to_all() -> None:
     x = random(1, 1, 6)
     p = Words("float64")
@@ -687,7 +697,7 @@ def one(kernel: str, shapes, ints=(), options=(), job=(4, 6, ""), integer=(), dt
         (one("copy", [(4, 6), (4, 6)], [0, 0, 2, BIG // 2**20, 1, 1, 2**30, 1, 1]), "entries to copy|leaves"),
         (one("copy", [(4, 6), (4, 6)], [0, 0, 1, 6, 0, 1]), "a dim writes one entry 6 times"),
         (one("copy", [(4, 6), (4, 6)], [0, 0, 1, 6, 1, BIG]), "is too large"),
-        (one("copy", [(4, 6), (4, 6)], [0, 0, 1, 6, 1, 1], integer=(1,)), "out and x must both be real"),
+        (one("copy", [(4, 6), (4, 6)], [0, 0, 1, 6, 1, 1], integer=(1,)), "x is integer, so out must be too"),
         (one("copy", [(4, 6), (3, 6)], [0, 0, 1, 6, 1, 1]), "x must have the job's 4 rows; got 3"),
         (one("fill", [(4, 6)]), r"\(fill\): 1 options expected; got 0"),
         (one("take", [(4, 6), (9, 5), (4, 1)], integer=(2,)), "table must be 9 x 6; got 9 x 5"),

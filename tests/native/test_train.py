@@ -574,7 +574,7 @@ class Drawing:
     def program(self):
         p = Words(self.dtype)
         address, cost = p.bound(1, 2, integer=True), p.bound(1, 1, written=True)
-        p.stage(p.job(1, 1, [p.instruction("uniform", [cost, address], [4, 24])]))
+        p.stage(p.job(1, 1, [p.instruction("uniform", [cost, address, None, None], [4, 24])]))
         return p.load()
 
     def trainer(self, address):

@@ -92,7 +92,7 @@ def test_the_same_bits_however_a_program_is_cut(rows: int, columns: int, bits: i
     p = Words(dtype, isa=isa)
     where, gaps = p.bound(1, 2, integer=True), p.bound(rows, columns, stride=columns + 3, written=True)
     out, t = p.bound(rows, columns, written=True), p.local(rows, columns)
-    code = [p.instruction("uniform", [value, where], [STREAM, bits]) for value in (gaps, t)]
+    code = [p.instruction("uniform", [value, where, None, None], [STREAM, bits]) for value in (gaps, t)]
     p.stage(p.job(rows, 1, [*code, p.map([out], [(t, "full")], [("identity", 1, 0)])], "r"))
     program = p.load()
     for cut, threads in [(0, 1), (0, 2), (0, 8), (1, 2), (3, 8), (7, 1)]:
@@ -107,7 +107,7 @@ def test_the_same_bits_however_a_program_is_cut(rows: int, columns: int, bits: i
 def refused(ints: list[int], message: str, shape=(1, 2), integer: bool = True, out=(4, 6), split: str = "r") -> None:
     p = Words("float32")
     where, value = p.bound(*shape, integer=integer), p.bound(*out, written=True)
-    p.stage(p.job(4, 6, [p.instruction("uniform", [value, where], ints)], split))
+    p.stage(p.job(4, 6, [p.instruction("uniform", [value, where, None, None], ints)], split))
     with pytest.raises(ValueError, match=message):
         p.load()
 
@@ -129,12 +129,12 @@ def test_an_address_that_is_written_meanwhile_is_refused() -> None:
     p = Words("float32")
     source, where, out = p.bound(1, 2, integer=True), p.arena(1, 2, integer=True), p.bound(4, 6, written=True)
     copy = p.job(1, 1, [p.instruction("copy", [where, source], [0, 0, 1, 2, 1, 1])])
-    p.stage(copy, p.job(4, 6, [p.instruction("uniform", [out, where], [0, 16])], "r"))
+    p.stage(copy, p.job(4, 6, [p.instruction("uniform", [out, where, None, None], [0, 16])], "r"))
     with pytest.raises(ValueError, match="jobs 0 and 1 meet in memory"):
         p.load()
     q = Words("float64")
     memory = q.arena(1, 2, integer=True)
-    q.stage(q.job(1, 2, [q.instruction("uniform", [q.view(memory, 1, 2), memory], [0, 16])]))
+    q.stage(q.job(1, 2, [q.instruction("uniform", [q.view(memory, 1, 2), memory, None, None], [0, 16])]))
     q.values[-1][0] = 0  # the same bytes as real numbers
     with pytest.raises(ValueError, match="operand 0 is written and meets the memory of operand 1"):
         q.load()
@@ -169,3 +169,13 @@ def test_one_graph_for_every_address() -> None:
         for engine in ("numpy", "native"):
             got = lw.evaluate(out, {a: address(seed, step), x: X}, engine=engine)
             np.testing.assert_array_equal(got, expected)
+
+
+def test_a_mask_has_both_of_its_numbers() -> None:
+    for given in ([True, False], [False, True]):
+        p = Words("float32")
+        where, value, number = p.bound(1, 2, integer=True), p.bound(4, 6, written=True), p.scalar()
+        numbers = [number if g else None for g in given]
+        p.stage(p.job(4, 6, [p.instruction("uniform", [value, where, *numbers], [0, 16])], "r"))
+        with pytest.raises(ValueError, match="a mask has a threshold and a factor, or neither"):
+            p.load()

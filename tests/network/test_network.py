@@ -145,8 +145,8 @@ def test_a_network_needs_a_list_of_two_or_more(layers):
     [
         ([lw.Dense(3), lw.Dense(2)], r"starts with Input\(n\)"),
         ([3, lw.Dense(2)], r"starts with Input\(n\)"),
-        ([lw.Input(3), 2], "After Input come Dense layers; got 2"),
-        ([lw.Input(3), lw.Input(2)], "After Input come Dense layers; got Input"),
+        ([lw.Input(3), 2], "After Input come Dense layers, Scale or Embedding; got 2"),
+        ([lw.Input(3), lw.Input(2)], "After Input come Dense layers, Scale or Embedding; got Input"),
     ],
 )
 def test_layers_and_widths_are_not_mixed(layers, hint):

@@ -6,7 +6,8 @@ import copy
 import json
 import math
 import pickle
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -539,3 +540,12 @@ def test_the_state_of_a_rule():
         lw.DataError, match=r"schedules for \['learning_rate', 'weight_decay'\] was expected; got one for"
     ):
         other.restore({})
+
+
+def test_the_guide_has_every_schedule_with_its_defaults():
+    page = (Path(__file__).parents[2] / "docs" / "guide" / "training.md").read_text(encoding="utf-8")
+    public = [kind for name, kind in KINDS.items() if hasattr(lw, name)]
+    assert len(public) == 10
+    for kind in public:
+        shown = ", ".join(f.name if f.default is MISSING else f"{f.name}={f.default!r}" for f in fields(kind))
+        assert kind is lw.Warmup or f"`{kind.__name__}({shown})`" in page

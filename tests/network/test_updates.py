@@ -103,7 +103,8 @@ def test_a_slot_has_the_shape_of_its_parameter(rule):
     expected = {(name, slot): shape for name, shape in net.parameter_shapes.items() for slot in rule.slots}
     assert {key: node.shape for key, node in step.slots.items()} == expected
     assert {key: node.shape for key, node in step.new_slots.items()} == expected
-    assert {name: node.shape for name, node in step.scalars.items()} == dict.fromkeys(rule.scalars(1), ())
+    (fed,) = step.fed
+    assert {name: node.shape for name, node in fed.scalars.items()} == dict.fromkeys(rule.scalars(1), ())
 
 
 def test_adam_remembers_two_moments():

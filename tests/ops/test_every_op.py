@@ -350,6 +350,7 @@ ROWS: dict[str, Row] = {
     "take": Row(take_inputs(scatter=False), lambda table, rows: (
         np.tensordot((rows[:, None] == np.arange(len(table))).astype(float), table, axes=1)
     )),
+    "to_integer": Row(drawn(Z), scalar(math.trunc, np.int64)),
     "scatter": Row(take_inputs(scatter=True), scattered),
     "uniform": Row(addresses(), uniform_numbers),
     "one_hot": Row(label_inputs(), lambda labels, *, n_classes: np.eye(n_classes)[labels]),
@@ -415,7 +416,7 @@ ROWS: dict[str, Row] = {
 
 NAMES = sorted(ROWS)
 LOSS_OPS = {op.name for row in LOSSES.values() for op in (row.op, *row.joined.values())}
-WITH_REAL_INPUT = [n for n in NAMES if "real" in OPS[n].kinds]
+WITH_REAL_INPUT = [n for n in NAMES if "real" in OPS[n].kinds and OPS[n].kind != "integer"]
 
 
 def test_every_op_has_a_row():
@@ -508,7 +509,7 @@ def test_value_and_shape(name, data):
     expected = np.asarray(ROWS[name].value(*case.arrays, **attributes))
     assert case.out.shape == expected.shape, f"{name}: the shape rule gives {case.out.shape}, not {expected.shape}"
     assert np.shape(got) == expected.shape, f"{name}: the value has shape {np.shape(got)}, not {expected.shape}"
-    assert np.asarray(got).dtype == (np.bool_ if OPS[name].kind == "boolean" else np.float64), name
+    assert np.asarray(got).dtype == {"boolean": np.bool_, "integer": np.int64}.get(OPS[name].kind, np.float64), name
     assert_close(name, "the value", np.asarray(got, float), expected.astype(float), ROWS[name].rtol)
     at_once = OPS[name](*case.arrays, **attributes)
     np.testing.assert_array_equal(at_once, got, err_msg=f"{name}: on arrays it differs from the graph")
@@ -522,7 +523,9 @@ def test_float32(name, data):
     rounded = [a.astype(np.float32) if a.dtype.kind == "f" else a for a in case.arrays]
     got = np.asarray(run(case.out, case.feeds(rounded), dtype="float32"))
     expected = np.asarray(run(case.out, case.feeds(rounded)))
-    assert got.dtype == (np.bool_ if OPS[name].kind == "boolean" else np.float32), f"{name}: {got.dtype}"
+    assert got.dtype == {"boolean": np.bool_, "integer": np.int64}.get(OPS[name].kind, np.float32), (
+        f"{name}: {got.dtype}"
+    )
     # 27 terms of size up to 20 each lose 6e-8 of their size; what cancels is measured against 0.01
     size = max([1.0, *(float(np.max(np.abs(a))) for a in rounded if a.size)])
     assert_close(name, "the value in float32", got.astype(float), expected.astype(float), 3e-5 * size)
@@ -604,7 +607,7 @@ def test_native_code_agrees_with_the_definition(name, data, seed):
     for dtype, rtol in (("float64", 1e-11), ("float32", None)):
         found = run(outputs, case.feeds(), dtype, "native")
         for i, (got, wanted) in enumerate(zip(found, expected, strict=True)):
-            assert got.dtype == (np.bool_ if wanted.dtype == np.bool_ else np.dtype(dtype))
+            assert got.dtype == (np.dtype(dtype) if wanted.dtype == np.float64 else wanted.dtype)
             if rtol is not None:
                 assert_close(name, f"output {i} in native code", got.astype(float), wanted.astype(float), rtol)
             else:
@@ -640,7 +643,9 @@ ROWS_INPUTS: dict[str, range] = {
     **dict.fromkeys(("matmul", "matmul_t", "t_matmul", "grouped_product", "grouped_outer"), range(2)),
     **dict.fromkeys(("take", "scatter"), range(2)),
     "affine": range(3),
-    **dict.fromkeys(("reshape", "transpose", "broadcast_to", "slice", "embed", "one_hot", "uniform"), range(1)),
+    **dict.fromkeys(
+        ("reshape", "transpose", "broadcast_to", "slice", "embed", "one_hot", "uniform", "to_integer"), range(1)
+    ),
     **dict.fromkeys(("sum", "mean", "max", "logsumexp", "softmax", "log_softmax"), range(1)),
 }
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import layerwise as lw
+from layerwise.compile.lower import lower
+from layerwise.engine.programs import NativeRunner, native, target
 from layerwise.ops.random import uniform
 from layerwise.randomness import uniform_matrix
 
@@ -73,3 +75,31 @@ def test_addresses_that_are_none():
         uniform(np.array([1.0, 2.0]), dims=(3,), stream=1)
     with pytest.raises(lw.GraphError, match="uniform needs an integer value"):
         uniform(lw.input("x", (2,)), dims=(3,), stream=1)
+
+
+@pytest.mark.parametrize("isa", native.isas())
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("bits", [16, 24])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 3), (33, 64), (5, 257), (130, 2000)])
+def test_a_mask_is_one_instruction(address, isa, dtype, bits, shape):
+    threshold, factor = lw.input("threshold", ()), lw.input("factor", ())
+    mask = lw.where(uniform(address, dims=shape, stream=3, bits=bits) >= threshold, factor, 0.0)
+    program = lower([mask], {}, target(dtype, isa))
+    assert [i.kernel for stage in program.stages for job in stage for i in job.instructions] == ["uniform"]
+    u = uniform_matrix(2**63 + 5, 7, 3, *shape, bits)
+    for t in (0.0, 0.25, float(u[0, 0]), float(np.nextafter(u[0, 0], 1, dtype=dtype)), 1.0):
+        feeds = {address: np.array([2**63 + 5, 7], np.uint64).view(np.int64), threshold: t, factor: 1.25}
+        (got,) = NativeRunner([mask], dtype, isa).run(feeds)
+        np.testing.assert_array_equal(got, np.where(u >= np.dtype(dtype).type(t), 1.25, 0.0).astype(dtype))
+
+
+@pytest.mark.parametrize("engine", ["numpy", "native"])
+def test_numbers_that_are_read_besides_a_mask_stay(address, engine):
+    threshold, factor = lw.input("threshold", ()), lw.input("factor", ())
+    u = uniform(address, dims=(4, 9), stream=3)
+    mask = lw.where(u >= threshold, factor, 0.0)
+    feeds = {address: np.array([1, 2]), threshold: 0.5, factor: 2.0}
+    numbers, found = lw.evaluate([u, mask], feeds, engine=engine)
+    np.testing.assert_array_equal(found, np.where(numbers >= 0.5, 2.0, 0.0))
+    other = lw.evaluate(lw.where(u >= threshold, factor, 1.0), feeds, engine=engine)  # not 0: no mask
+    np.testing.assert_array_equal(other, np.where(numbers >= 0.5, 2.0, 1.0))

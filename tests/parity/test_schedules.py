@@ -12,6 +12,7 @@ from torch.optim import lr_scheduler
 import layerwise as lw
 from layerwise.network.plateau import ScheduleRun
 from layerwise.network.scheduled import RuleRun
+from layerwise.randomness import Stream, permutation
 
 # The same formula, in another order of roundings; torch also multiplies up what is a power here.
 EXACT = {"rtol": 1e-12, "atol": 1e-18}
@@ -216,3 +217,50 @@ def test_given_gradients(rule, descent, scheduler):
             np.testing.assert_allclose(state[0], w.detach().numpy(), rtol=1e-10, atol=1e-11)
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def test_a_fit_on_a_schedule():
+    """Batches of 16 in 50 rows: four steps an epoch, the last with two rows; a plateau goes by the cost of an epoch."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(50, 4)), rng.normal(size=(50, 1))
+    net = lw.Network([4, 6, 1], hidden="tanh")
+    start = net.initialise(1)
+    for rule, schedulers in [
+        (
+            lw.Adam(lw.Warmup(2, start=0.25) * lw.StepDecay(0.05, 0.5, 3)),
+            (lambda o: lr_scheduler.LinearLR(o, 0.25, 1.0, 8), lambda o: lr_scheduler.StepLR(o, 12, 0.5)),
+        ),
+        (lw.Adam(lw.OneCycle(0.05)), (lambda o: lr_scheduler.OneCycleLR(o, 0.05, 80, cycle_momentum=False),)),
+        (lw.Adam(lw.ReduceOnPlateau(0.05, 0.5, 0, 0.02)), ()),
+    ]:
+        W = {name: torch.tensor(value, requires_grad=True) for name, value in start.items()}
+        o = torch.optim.Adam(W.values(), lr=0.05)
+        stepped = [make(o) for make in schedulers]
+        plateau = (
+            None if stepped else lr_scheduler.ReduceLROnPlateau(o, factor=0.5, patience=0, threshold=0.02, eps=0.0)
+        )
+        costs, rates = [], []
+        for epoch in range(1, 21):
+            order, total = permutation(5, Stream.SHUFFLE, epoch, 50), 0.0
+            for rows in (order[i : i + 16] for i in range(0, 50, 16)):
+                A = torch.tanh(torch.tensor(X[rows]) @ W["W1"] + W["b1"])
+                cost = ((A @ W["W2"] + W["b2"] - torch.tensor(y[rows])) ** 2).mean()
+                o.zero_grad()
+                cost.backward()
+                rates.append(o.param_groups[0]["lr"])
+                o.step()
+                if len(rates) < 80:
+                    for scheduler in stepped:
+                        scheduler.step()
+                total += cost.item() * len(rows)
+            costs.append(total / 50)
+            if plateau is not None:
+                plateau.step(costs[-1])
+        assert len(set(rates)) > 3
+        for engine in ("native", "numpy"):
+            fit = lw.train(net, X, y, params=start, optimizer=rule, batch_size=16, epochs=20, seed=5, engine=engine)
+            # 1e-9: rounding differs in the last bits of each of 80 steps.
+            np.testing.assert_allclose(fit.history.cost, costs, rtol=1e-9)
+            np.testing.assert_allclose(fit.history.learning_rate, rates[3::4], rtol=1e-12, atol=1e-18)
+            for name, w in W.items():
+                np.testing.assert_allclose(fit.params[name], w.detach().numpy(), rtol=1e-8, atol=1e-9)

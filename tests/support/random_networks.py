@@ -100,32 +100,71 @@ class Case:
     weights: np.ndarray | None
 
 
-def forward(net, params, X):
-    """Z^1 … Z^L and A^L."""
+def forward(net, params, X, training=False):
+    """Z^1 … Z^L and A^L; in training with the statistics of the rows."""
     A, Z = X, []
     for number, layer in enumerate(net.layers, start=1):
-        Z.append(A @ params[f"W{number}"] + params.get(f"b{number}", 0))
-        A = ACTIVATIONS[layer.activation.name](Z[-1], **layer.activation.options)
+        own = {k.replace(str(number), "", 1): v for k, v in params.items() if number_of(k) == number}
+        if isinstance(layer, lw.Scale):
+            A = A * own["s"]
+            Z.append(A)
+        elif isinstance(layer, lw.Embedding):
+            coded = dict(layer.columns)
+            others = A[:, [j for j in range(A.shape[1]) if j not in coded]]
+            A = np.hstack([others, *(own[f"E_{j}"][A[:, j].astype(int)] for j in coded)])
+            Z.append(A)
+        else:
+            Z.append(pre_activation(layer, own, A, training))
+            f = ACTIVATIONS[layer.activation.name](Z[-1], **layer.activation.options)
+            A = f + A if layer.residual else f
     return Z, A
 
 
-def cost(case, params):
-    """C = Σ w L / Σ w."""
-    _, A = forward(case.net, params, case.X)
-    L = LOSSES[case.net.loss.name](A, case.T, **case.net.loss.options).sum(axis=1)
+def number_of(name):
+    """The layer of a parameter: 12 of W12, 1 of E1_3."""
+    return int("".join(c for c in name.partition("_")[0] if c.isdigit()))
+
+
+def pre_activation(layer, own, A, training):
+    n_in = A.shape[1]
+    Z = A @ own["W"] / (math.sqrt(n_in) if layer.parametrisation == "ntk" else 1) + own.get("b", 0)
+    if layer.normalisation is None:
+        return Z
+    if layer.normalisation == "batch" and not training:
+        centre, variance = own["mean"], own["variance"]
+    else:
+        axis = 0 if layer.normalisation == "batch" else 1
+        centre = Z.mean(axis=axis, keepdims=True)
+        variance = ((Z - centre) ** 2).mean(axis=axis, keepdims=True)
+    return (Z - centre) / np.sqrt(variance + 1e-5) * own["gamma"] + own["beta"]
+
+
+def cost(case, params, training=False):
+    """C = Σ w L / Σ w; in training with the penalties."""
+    _, A = forward(case.net, params, case.X, training)
+    options = case.net.loss.options
+    smoothing = options.pop("label_smoothing", 0)
+    T = (1 - smoothing) * case.T + smoothing / case.T.shape[1]
+    L = LOSSES[case.net.loss.name](A, T, **options).sum(axis=1)
     w = np.ones(len(L)) if case.weights is None else case.weights
-    return (w * L).sum() / w.sum()
+    penalty = 0
+    for number, layer in enumerate(case.net.layers, start=1):
+        if training and isinstance(layer, lw.Dense):
+            W = params[f"W{number}"]
+            penalty = penalty + layer.l1 * magnitude(W).sum() + layer.l2 / 2 * (W * W).sum()
+    return (w * L).sum() / w.sum() + penalty
 
 
-def complex_step(case):
+def complex_step(case, training=False, names=None):
     """The gradient by every parameter, one entry at a time."""
     gradients = {}
-    for name, W in case.params.items():
+    for name in names or case.params:
+        W = case.params[name]
         gradients[name] = np.empty(W.shape)
         for at in np.ndindex(W.shape):
             moved = W.astype(complex)
             moved[at] += 1e-30j
-            gradients[name][at] = cost(case, {**case.params, name: moved}).imag / 1e-30
+            gradients[name][at] = cost(case, {**case.params, name: moved}, training).imag / 1e-30
     return gradients
 
 
@@ -161,6 +200,69 @@ def _drawn(rng):
     return Case(net, params, rng.normal(size=(n, widths[0])), Y, T, weights)
 
 
+SMOOTH = ("identity", "sigmoid", "tanh", "elu", "silu", "softplus", "gelu_tanh", "mish", "relu", "softmax")
+
+
+def random_layered_case(seed, random_parts=False):
+    """The network number ``seed`` of those that mix all options of layers; the rows are at least 3."""
+    rng = np.random.default_rng([seed, 1])
+    while True:
+        case = _layered(rng, random_parts)
+        if _comparable(case) and _comparable(case, training=True):
+            return case
+
+
+def _layered(rng, random_parts):
+    n, n_0 = int(rng.integers(3, 9)), int(rng.integers(2, 6))
+    X = rng.normal(size=(n, n_0))
+    layers = [lw.Input(n_0)]
+    if rng.random() < 0.3:
+        columns = {int(j): int(rng.integers(1, 5)) for j in rng.permutation(n_0)[: rng.integers(1, n_0 + 1)]}
+        for j, codes in columns.items():
+            X[:, j] = rng.integers(0, codes, n)
+        layers.append(lw.Embedding(columns, width=int(rng.integers(1, 4))))
+    width = lw.Network([*layers, lw.Dense(1)]).widths[-2]
+    for _ in range(int(rng.integers(0, 4))):
+        if rng.random() < 0.2:
+            layers.append(lw.Scale())
+            continue
+        residual = bool(rng.random() < 0.4)
+        width = width if residual else int(rng.integers(2, 6))
+        layers.append(_dense(rng, width, str(rng.choice(SMOOTH)), residual, random_parts))
+    loss = str(rng.choice(["cross_entropy", "half_squared_error", "binary_cross_entropy", "poisson"]))
+    output = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "poisson": "exp"}.get(loss, "identity")
+    n_L = int(rng.integers(2, 5))
+    last = _dense(rng, n_L, output, False, False)
+    smoothing = {"label_smoothing": 0.2} if loss == "cross_entropy" and rng.random() < 0.5 else {}
+    net = lw.Network([*layers, last], loss=lw.Loss(loss, **smoothing))
+    params = {}
+    for name, shape in net.parameter_shapes.items():
+        params[name] = rng.normal(size=shape) / (2 if len(shape) == 1 else 1)
+        if name[0] in "gvs":  # a variance is positive, factors are about 1
+            params[name] = rng.uniform(0.5, 1.5, size=shape)
+    Y, T = _targets(rng, loss, n, n_L)
+    weights = rng.uniform(0.5, 2, size=n) if rng.random() < 0.3 else None
+    return Case(net, params, X, Y, T, weights)
+
+
+def _dense(rng, width, activation, residual, random_parts):
+    norms = [None, "batch"] if width == 1 else [None, "batch", "layer"]
+    normalisation = norms[int(rng.integers(len(norms)))]
+    options = {"dropout": 0.3 * (rng.random() < 0.5), "noise": 0.2 * (rng.random() < 0.3)} if random_parts else {}
+    return lw.Dense(
+        width,
+        "tanh" if activation == "softmax" and width == 1 else activation,
+        bias=bool(rng.random() < 0.5),
+        normalisation=normalisation,
+        residual=residual,
+        l1=0.01 * (rng.random() < 0.3),
+        l2=0.1 * (rng.random() < 0.3),
+        max_norm=1.0 if rng.random() < 0.3 else None,
+        parametrisation="ntk" if rng.random() < 0.3 else "standard",
+        **options,
+    )
+
+
 def _with_options(rng, kind, name):
     low, high = {"leaky_relu": (0.01, 0.5), "elu": (0.3, 2), "huber": (0.2, 2), "pinball": (0.05, 0.95)}.get(
         name, (0, 0)
@@ -188,15 +290,16 @@ def _targets(rng, loss, n, width):
     return T, T
 
 
-def _comparable(case):
+def _comparable(case, training=False):
     """Clear of every bend, and of sizes at which the plain formulas above lose digits."""
     with np.errstate(all="ignore"):
-        Z, A = forward(case.net, case.params, case.X)
+        Z, A = forward(case.net, case.params, case.X, training)
     if not all(np.abs(z).max() <= 8 for z in Z):  # 1 - sigmoid(8) keeps 12 digits; NaN is refused too
         return False
     bent = [
         np.abs(z - at).min()
         for z, layer in zip(Z, case.net.layers, strict=True)
+        if isinstance(layer, lw.Dense)
         for at in BENDS.get(layer.activation.name, ())
     ]
     r = np.abs(A - case.T)

@@ -12,7 +12,9 @@ from layerwise.errors import DataError, DivergenceWarning, LayerwiseError, Table
 from layerwise.table.frame import Table
 from layerwise.table.read import read_table
 from layerwise.tabular import fit as tabular
-from layerwise.tabular.fit import Settings, TableFit, fit_table
+from layerwise.tabular import settings as settings_room
+from layerwise.tabular.fit import TableFit, fit_table
+from layerwise.tabular.settings import Settings
 
 ADULT = Path(__file__).parents[2] / "examples" / "data" / "adult.csv.gz"
 QUICK = Settings(hidden_layer_sizes=(8,), epochs=3)
@@ -169,10 +171,10 @@ def test_callbacks():
         data(),
         "grade",
         settings=QUICK,
-        on_start=lambda network, target, n: started.append((network.widths[-1], target.name, n)),
+        on_start=lambda network, target: started.append((network.widths[-1], target.name)),
         on_epoch_end=epochs.append,
     )
-    assert started == [(1, "grade", 3)]
+    assert started == [(1, "grade")]
     assert [epoch.number for epoch in epochs] == [1, 2, 3]
 
 
@@ -247,7 +249,7 @@ def test_the_learned_rows_may_be_constant_where_all_are_not():
 
 
 def test_a_learning_rate_that_leads_nowhere_is_followed_by_a_smaller_one(monkeypatch):
-    monkeypatch.setattr(tabular, "LEARNING_RATES", (1e30, 0.01))
+    monkeypatch.setattr(settings_room, "LEARNING_RATES", (1e30, 0.01))
     with pytest.warns(DivergenceWarning):
         result = fit("price", data(200), epochs=60)
     assert result.fit.optimizer.learning_rate == 0.01

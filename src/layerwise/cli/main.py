@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -13,8 +14,9 @@ import numpy as np
 import typer
 
 import layerwise
-from layerwise.cli import screen
+from layerwise.cli import begun, screen
 from layerwise.errors import (
+    CheckpointError,
     DataError,
     DivergenceWarning,
     LayerwiseError,
@@ -26,7 +28,9 @@ from layerwise.table.frame import Table
 from layerwise.table.read import SUFFIXES, file_suffix, read_table
 from layerwise.table.target import Task
 from layerwise.table.write import write_csv, write_table
-from layerwise.tabular.fit import EPOCHS, Settings, fit_table
+from layerwise.tabular.attempts import Attempts
+from layerwise.tabular.fit import fit_table
+from layerwise.tabular.settings import EPOCHS, Settings
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells report it."""
@@ -55,6 +59,7 @@ def options(
 
 @app.command()
 def fit(
+    context: typer.Context,
     table: TableArgument,
     target: Annotated[str, typer.Option(metavar="COLUMN", help="The column to predict.")],
     out: Annotated[
@@ -76,13 +81,35 @@ def fit(
         typer.Option(min=1, metavar="N", help="Passes over the data.", show_default=f"{EPOCHS}, more for few rows"),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Rows in a step.")] = 64,
+    optimizer: Annotated[
+        str, typer.Option(metavar="NAME", help="How weights are changed: momentum, adam, adamw and others.")
+    ] = "momentum",
     learning_rate: Annotated[
         float | None,
-        typer.Option(metavar="RATE", help="Length of a step.", show_default="0.01, less where that fails"),
+        typer.Option(
+            metavar="RATE",
+            help="Length of a step.",
+            show_default="that of the optimizer, 0.01 for momentum; less where that fails",
+        ),
     ] = None,
     held_out: Annotated[
-        float, typer.Option(metavar="SHARE", help="Share of rows held out to score the model; 0 for none.")
+        float,
+        typer.Option(
+            metavar="SHARE", help="Share of rows held out to score the model; 0 for none. They choose nothing."
+        ),
     ] = 0.2,
+    validation: Annotated[
+        float, typer.Option(metavar="SHARE", help="Share of the other rows by which the best epoch is chosen.")
+    ] = 0.0,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Epochs that are no better, after which the fit ends.", show_default="none"
+        ),
+    ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Of training, after which it ends.", show_default="none")
+    ] = None,
     ignore: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="A column not to use; repeatable.")] = None,
     text: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="A column of text that looks like numbers; repeatable.")
@@ -90,38 +117,83 @@ def fit(
     seed: Annotated[
         int, typer.Option(metavar="N", help="Of the split, the starting weights and the order of rows.")
     ] = 0,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A folder to save the state of the fit to, from which it can be resumed."),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Go on with the fit that saved to this folder, by the options it began with."),
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, metavar="N", help="Epochs from one checkpoint to the next.")] = 1,
 ) -> None:
     """Learn to predict a column of a table from the others, and save the model."""
-    if task not in (None, "classification", "regression"):
-        raise unknown_name("task", task, ("classification", "regression"))
-    settings = Settings(_sizes(hidden), activation, learning_rate, 0.9, batch_size, epochs, held_out, seed)
-    out = out or Path(_stem(table) + ".layerwise")
+    if checkpoint is not None and resume is not None:
+        raise CheckpointError("Give either --checkpoint, for a new fit, or --resume, to go on with one; not both.")
+    options = begun.Options.of(context.params)
+    # By name: where typer keeps the kinds of source is not public.
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    chosen = [name for name, source in sources.items() if getattr(source, "name", "") == "COMMANDLINE"]
+    folder = checkpoint if resume is None else resume
+    attempts = None
+    if folder is not None:
+        attempts = Attempts(folder, resume is not None, every)
+        options = options if resume is None else begun.resumed(resume, options, chosen)
+    elif "every" in chosen:
+        raise CheckpointError("--every says how often checkpoints are saved. Say where with --checkpoint DIR.")
+    _fit(table, options, attempts)
+
+
+def _fit(table: Path, options: begun.Options, attempts: Attempts | None) -> None:
+    target, text = options.target, options.text
+    if options.task not in (None, "classification", "regression"):
+        raise unknown_name("task", options.task, ("classification", "regression"))
+    settings = Settings(
+        _sizes(options.hidden),
+        options.activation,
+        options.learning_rate,
+        batch_size=options.batch_size,
+        epochs=options.epochs,
+        held_out=options.held_out,
+        seed=options.seed,
+        optimizer=options.optimizer,
+        validation=options.validation,
+        patience=options.patience,
+        max_seconds=options.max_seconds,
+    )
+    out = Path(_stem(table) + ".layerwise") if options.out is None else Path(options.out)
     if out.name.lower().endswith(SUFFIXES):
         raise ModelFileError(f"--out {out} is the name of a table; give the model another, such as model.layerwise.")
     _check_writable(out, table)
-    data = read_table(table, text=text or [])
-    for name in (target, *(ignore or []), *(text or [])):
+    data = read_table(table, text=text)
+    for name in (target, *options.ignore, *text):
         data.column(name)
     if data.kind(target) == "boolean" and file_suffix(table) != ".parquet":
         # Labels keep their spelling, True or TRUE; unless there is more than one, which are the same labels then.
-        spelled = read_table(table, text=[*(text or []), target])
+        spelled = read_table(table, text=[*text, target])
         if len(set(spelled.column(target))) == len(set(data.column(target))):
             data = spelled
+    if attempts is not None:
+        begun.record(attempts.folder, options)
     screen.say_table(data, target)
-    with screen.Progress() as progress, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)  # said with the result
         result = fit_table(
             data,
             target,
-            task=cast("Task | None", task),
-            ignore=ignore or [],
+            task=cast("Task | None", options.task),
+            ignore=options.ignore,
             settings=settings,
-            on_start=progress.start,
-            on_epoch_end=progress.epoch,
+            on_start=screen.say_network,
+            progress=True,
+            attempts=attempts,
         )
     result.model.save(out)
     screen.say_fit(result, out)
     if result.interrupted:
+        if attempts is not None:
+            again = ["layerwise", "fit", str(table), "--target", target, "--resume", str(attempts.folder)]
+            screen.say_notes([f"To go on: {shlex.join(again)}"])
         raise typer.Exit(INTERRUPTED)
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import rich.progress
 from rich import markup
 from rich.console import Console
 from rich.table import Table as Grid
 
-from layerwise.fit.history import Epoch
+from layerwise.fit.progress import error_console
 from layerwise.model.model import Model
+from layerwise.network.layers import Dense
 from layerwise.network.network import Network
 from layerwise.table.columns import CategoryColumn, NumberColumn
 from layerwise.table.frame import Table
@@ -22,7 +21,7 @@ from layerwise.table.target import Target
 from layerwise.tabular.fit import TableFit
 
 _out = Console(highlight=False, soft_wrap=True)
-_err = Console(stderr=True, highlight=False, soft_wrap=True)
+_err = error_console()
 
 _METRICS = {
     "accuracy": "accuracy",
@@ -65,52 +64,18 @@ def say_table(table: Table, target: str) -> None:
     say_notes(table.notes)
 
 
-class Progress:
-    """Progress of a fit: a bar in a terminal, a few plain lines elsewhere."""
-
-    def __init__(self) -> None:
-        self._bar = rich.progress.Progress(
-            rich.progress.TextColumn("epoch {task.completed}/{task.total}"),
-            rich.progress.BarColumn(),
-            rich.progress.TextColumn("cost {task.fields[cost]}"),
-            rich.progress.TimeRemainingColumn(),
-            console=_err,
-            transient=True,
-        )
-        self._moves = _err.is_terminal and not _err.is_dumb_terminal
-        self._epochs = 0
-        self._said = 0.0
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar.tasks:
-            self._bar.stop()
-
-    def start(self, network: Network, target: Target, epochs: int) -> None:
-        """The network is known and the training begins."""
-        classes = f" ({len(target.classes)} classes)" if target.classes else ""
-        _out.print(f"{target.task}{classes} with {_described(network)}")
-        self._epochs = epochs
-        if self._moves:
-            self._bar.add_task("fit", total=epochs, cost="…")
-            self._bar.start()
-
-    def epoch(self, epoch: Epoch) -> None:
-        """An epoch is done."""
-        if self._moves:
-            self._bar.update(rich.progress.TaskID(0), completed=epoch.number, cost=f"{epoch.cost:.4g}")
-        elif epoch.number in (1, self._epochs) or time.monotonic() - self._said > 5.0:
-            self._said = time.monotonic()
-            _err.print(f"epoch {epoch.number}/{self._epochs}: cost {epoch.cost:.4g}, {epoch.seconds:.1f} s")
+def say_network(network: Network, target: Target) -> None:
+    """What will be learned, and by what."""
+    classes = f" ({len(target.classes)} classes)" if target.classes else ""
+    _out.print(f"{target.task}{classes} with {_described(network)}")
 
 
 def say_fit(result: TableFit, out: Path) -> None:
     """Scores, notes, and where the model is."""
     encoder, report = result.model.encoder, result.model.report
     say_notes(encoder.notes if encoder else ())
-    if result.interrupted or result.fit.diverged:
+    say_notes(result.fit.notes)
+    if len(result.fit.history) < report["settings"]["epochs"] or result.fit.diverged or result.fit.best_epoch:
         say_notes([result.fit.stop_reason])
     say_notes(result.notes)
     if result.metrics:
@@ -180,8 +145,8 @@ def _columns(model: Model) -> Grid:
 
 def _described(network: Network) -> str:
     widths = "-".join(map(str, network.widths))
-    hidden = sorted({layer.activation.name for layer in network.layers[:-1]})
-    functions = ", ".join([*hidden, network.layers[-1].activation.name])
+    hidden = sorted({layer.activation.name for layer in network.layers[:-1] if isinstance(layer, Dense)})
+    functions = ", ".join([*hidden, network.output_layer.activation.name])
     return f"a network {widths} ({functions}; {network.loss.name}; {network.n_parameters:,} parameters)"
 
 

@@ -199,8 +199,9 @@ def _one_hot(places: Places, item: Item) -> list[Instruction]:
 
 
 def _uniform(places: Places, item: Item) -> list[Instruction]:
-    (address,) = item.sources
-    values = (places.operand(_single(item), item.frame), places.operand(address, (1, 2)))
+    address, *mask = item.sources
+    numbers = [places.operand(x, (1, 1)) for x in mask] or [None, None]
+    values = (places.operand(_single(item), item.frame), places.operand(address, (1, 2)), *numbers)
     return [Instruction("uniform", values, item.numbers)]
 
 
@@ -278,6 +279,8 @@ def _copies(places: Places, item: Item, node: Node) -> Iterator[tuple[int, int, 
             axis: int = attributes["axis"] - first
             yield start * out[axis], 0, list(zip(shape, out, own, strict=True))
             start += shape[axis]
+        elif name == "to_integer":
+            yield 0, 0, list(zip(out_shape, out, own, strict=True))
         else:
             yield _part(name, attributes["parts"][first:], (out_shape, out), (shape, own))
 

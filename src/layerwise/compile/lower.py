@@ -209,7 +209,8 @@ class _Lowering:
         for node in dict.fromkeys(map(base, wanted)):
             if node in self._schedule.writer:
                 rows, columns = self._frame_of(node)
-                self._where[node] = Value("bound", self._bind(node, True), rows, columns, columns, written=True)
+                integer = node.kind == "integer"
+                self._where[node] = Value("bound", self._bind(node, True), rows, columns, columns, integer, True)
         for value, source in self._schedule.in_place.items():
             self._where[value] = self._place_of_source(source)
         jobs = sorted(self._schedule.jobs, key=lambda job: (job.level, not job.row, -_work(job)))

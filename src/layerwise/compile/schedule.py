@@ -195,12 +195,16 @@ def _grouped(items: list[Item]) -> list[list[Item]]:
         done.update(item.outputs)
 
     while pending:
-        item = next((i for i in pending if i.kernel != "map" and ready(i)), None)
+        waiting = [i for i in pending if ready(i)]
+        # Random numbers wait for nothing: they are drawn when nothing else can go on, and then read from the cache.
+        item = next((i for i in waiting if i.kernel not in ("map", "uniform")), None)
+        if item is None and waiting[0].kernel == "uniform" and not any(i.kernel == "map" for i in waiting):
+            item = waiting[0]
         if item is not None:
             groups.append([item])
             take(item)
             continue
-        first = next(i for i in pending if ready(i))
+        first = next(i for i in waiting if i.kernel == "map")
         group: list[Item] = []
         keys: set[Key] = set()
         following: Item | None = first

@@ -104,8 +104,10 @@ class Selection:
         self._products: dict[Node, dict[str, Any]] = {}
         self.items: list[Item] = []
         self._packed: set[Pack] = set()
+        self._masks: dict[Node, tuple[Node, Node, Node]] = {}
         for node in self._nodes:
             self._find_product(node)
+            self._find_mask(node)
         for node in self._nodes:
             if node not in self._absorbed and node.op.name != "reshape":
                 self._select(node)
@@ -172,6 +174,21 @@ class Selection:
                         return self._absorb(node, product, other=A, epilogue=f"times_{A.op.name}_slope")
         return None
 
+    # Random numbers that are only compared with a number that is fed --------------------------------------
+
+    def _find_mask(self, node: Node) -> None:
+        """where(uniform >= threshold, factor, 0): a mask is made of random numbers before they are stored."""
+        if node.op.name != "where" or node.inputs[0].op.name != "greater_equal":
+            return
+        kept, factor, zero = node.inputs
+        drawn, threshold = kept.inputs
+        value = constant_value(zero)
+        known = all(is_source(x) and not x.shape for x in (threshold, factor))
+        alone = self._uses[kept] == 1 and self._uses[drawn] == 1
+        if drawn.op.name == "uniform" and known and alone and value is not None and not value.any():
+            self._absorbed.update((kept, drawn))
+            self._masks[node] = drawn, threshold, factor
+
     # One node ------------------------------------------------------------------------------------------
 
     def _select(self, node: Node) -> None:
@@ -179,6 +196,9 @@ class Selection:
             return
         if node in self._products:
             self._add_product(node, **self._products[node])
+            return
+        if node in self._masks:
+            self._add_uniform(node, *self._masks[node])
             return
         name = node.op.name
         if node.op.slopes is not None or node.op.kind == "boolean":
@@ -288,9 +308,8 @@ class Selection:
             row = self.is_row(first)
             self._add(name, node, row, self.matrix(node, True), (attributes["n_classes"],))
         elif name == "uniform":
-            numbers = (attributes["stream"], attributes["bits"])
-            self._add(name, node, self.is_row(node), self.matrix(node, True), numbers)
-        elif name in ("transpose", "broadcast_to", "concat", "slice", "embed"):
+            self._add_uniform(node, node)
+        elif name in ("transpose", "broadcast_to", "concat", "slice", "embed", "to_integer"):
             self._add_strided("move", node, self._moves_by_row(node))
         elif name in ("matmul", "matmul_t", "t_matmul", "grouped_product"):
             row = self.is_row(node) and all(self._multiplies_by_row(x, node) for x in node.inputs)
@@ -303,6 +322,13 @@ class Selection:
             self._add_strided("contract", node, False)
         else:
             raise no_native_form(node)
+
+    def _add_uniform(self, node: Node, drawn: Node, *mask: Node) -> None:
+        """Random numbers, or the mask that ``node`` makes of them by a threshold and a factor."""
+        sources = (*drawn.inputs, *mask)
+        numbers = (drawn.attributes["stream"], drawn.attributes["bits"])
+        frame = self.matrix(node, True)
+        self.items.append(Item("uniform", (node,), sources, self.is_row(node), frame, numbers, sources))
 
     def _add_strided(self, kernel: str, node: Node, row: bool) -> None:
         """A row at a time, or else the whole value as one row."""
@@ -320,6 +346,8 @@ class Selection:
             return attributes["axes"][0] == 0
         if name == "concat":
             return attributes["axis"] != 0
+        if name == "to_integer":
+            return True
         return attributes["parts"][0][:3:2] == (0, 1) and attributes["parts"][0][1] is None
 
     def _multiplies_by_row(self, x: Node, node: Node) -> bool:

@@ -90,6 +90,7 @@ class BlockTraining:
         finally:
             blocks.close()
         cost = outcome.whole_cost / rows
+        outcome.whole = False
         outcome.costs.append(cost)
         outcome.seconds.append(time.monotonic() - began)
         outcome.epoch_steps, outcome.epoch_cost = 0, 0.0
@@ -98,10 +99,12 @@ class BlockTraining:
         elif run.keep == "cost" and cost < self._best_cost:
             self._best_cost = cost
             self._training.mark_best()
+        outcome.whole = True
 
     def _block(self, epoch: int, first_step: int, run: Run, outcome: Outcome, began: float) -> None:
         """The steps of the block that is held; the sum of costs goes on from the block before."""
         done = self.steps_done
+        outcome.whole = False
         part = self._training.run(
             Run(
                 epoch,
@@ -116,6 +119,7 @@ class BlockTraining:
         outcome.stopped, outcome.cost = part.stopped, part.cost
         outcome.epoch_steps += self.steps_done - done
         outcome.epoch_cost = outcome.whole_cost = part.whole_cost if part.costs else part.epoch_cost
+        outcome.whole = part.whole
         if part.stopped:
             self._last = None
             return

@@ -217,11 +217,12 @@ class NativeTraining:
         if run.steps_limit is not None:
             steps = min(steps, max(0, run.steps_limit - self.steps_done))
         limits = {} if run.steps_limit is None else {"steps_limit": run.steps_limit}
+        scalars, runs = self._scalars(steps), self._trainer.runs
         try:
             status = self._trainer.run(
                 self._data.order(run.first_epoch + len(outcome.costs)),
                 epochs,
-                self._scalars(steps),
+                scalars,
                 costs,
                 seconds,
                 limit=run.cost_limit,
@@ -235,6 +236,8 @@ class NativeTraining:
             outcome.stopped = _STATUS[status]
         except KeyboardInterrupt:
             outcome.stopped = "interrupted"
+        if self._trainer.runs == runs:  # Ctrl-C came before it began
+            return
         done = self._trainer.epochs_done
         outcome.costs += costs[:done].tolist()
         outcome.seconds += (begun + seconds[:done]).tolist()
@@ -242,6 +245,8 @@ class NativeTraining:
         outcome.whole_cost = self._trainer.epoch_cost
         outcome.epoch_steps = self._trainer.epoch_steps if partial else 0
         outcome.epoch_cost = self._trainer.epoch_cost if partial else 0.0
+        if outcome.epoch_steps == self._data.steps:  # Ctrl-C was heard when the run was done: its epochs are whole
+            outcome.epoch_steps, outcome.epoch_cost = 0, 0.0
         if outcome.stopped == "cost":
             outcome.cost = self._trainer.cost
 

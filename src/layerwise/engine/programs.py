@@ -106,7 +106,8 @@ class _Prepared:
             if array is None and not b.written:
                 array = arrays[b.node]
             elif array is None:
-                array = results[b.node] = np.empty(resolve(b.node.shape, sizes), self._dtype)
+                dtype = np.int64 if b.node.kind == "integer" else self._dtype
+                array = results[b.node] = np.empty(resolve(b.node.shape, sizes), dtype)
             bound.append(array)
         try:
             code = self._idle.pop()

@@ -60,6 +60,11 @@ class Step:
     address: Node | None = None
 
 
+def address_of(seed: int, step: int) -> Array:
+    """Where the random numbers of a step are: (seed, step), the 64 bits of each as an integer."""
+    return np.array([seed, step], np.uint64).view(np.int64)
+
+
 @dataclass(frozen=True)
 class Data:
     """The tables of a step, with how they are cut into batches.
@@ -93,8 +98,8 @@ class Data:
         return -(-self.n_rows // self.batch_size)
 
     def address(self, step: int) -> Array:
-        """Where the random numbers of the step with this number are: (seed, step), the bits of each as an integer."""
-        return np.array([self.seed, step], np.uint64).view(np.int64)
+        """Where the random numbers of the step with this number are."""
+        return address_of(self.seed, step)
 
     def order(self, epoch: int) -> int:
         """The number of the order that the rows have in an epoch, in `Stream.SHUFFLE`."""
@@ -174,6 +179,8 @@ class Outcome:
         Likewise over the last epoch that is whole.
     error : Exception, optional
         Why rows could not be had.
+    whole : bool
+        False where Ctrl-C came while this was written, so that it may not be what the values say.
     """
 
     costs: list[float] = field(default_factory=list[float])
@@ -184,6 +191,7 @@ class Outcome:
     epoch_cost: float = 0.0
     whole_cost: float = 0.0
     error: Exception | None = None
+    whole: bool = True
 
 
 class Training(Protocol):
@@ -318,15 +326,18 @@ class NumpyTraining:
                 outcome.stopped = self._epoch(epoch, outcome, run, began)
                 if outcome.stopped:
                     return outcome
+                outcome.whole = False
                 outcome.whole_cost = outcome.epoch_cost
                 outcome.costs.append(outcome.epoch_cost / self._data.n_rows)
                 outcome.seconds.append(time.monotonic() - began)
                 outcome.epoch_steps, outcome.epoch_cost = 0, 0.0
+                better = run.keep == "cost" and outcome.costs[-1] < self._best_cost
+                if better and outcome.costs[-1] <= run.cost_limit:
+                    self._best, self._best_cost = self._state.now, outcome.costs[-1]
+                outcome.whole = True
                 if outcome.costs[-1] > run.cost_limit:
                     outcome.stopped = "runaway"
                     return outcome
-                if run.keep == "cost" and outcome.costs[-1] < self._best_cost:
-                    self._best, self._best_cost = self._state.now, outcome.costs[-1]
         except KeyboardInterrupt:
             outcome.stopped = "interrupted"
         return outcome
@@ -339,11 +350,14 @@ class NumpyTraining:
                 return "time"
             feeds = self._feeds(rows)
             outcome.cost, after = self._one(feeds)
+            outcome.whole = False
             stopped = self._take(outcome.cost, after)
+            if not stopped:
+                outcome.epoch_steps += 1
+                outcome.epoch_cost += outcome.cost * len(feeds[self._step.tables[0]])
+            outcome.whole = True
             if stopped:
                 return stopped
-            outcome.epoch_steps += 1
-            outcome.epoch_cost += outcome.cost * len(feeds[self._step.tables[0]])
         return ""
 
     def _feeds(self, rows: Array | slice, tables: tuple[Array, ...] | None = None) -> dict[Node, Any]:

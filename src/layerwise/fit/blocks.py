@@ -86,7 +86,7 @@ class BlockReader:
 
     Attributes
     ----------
-    steps : int or None
+    steps, n_rows : int or None
         Of an epoch, where they are known.
     sample, spread : tuple of array
         The tables of the first rows, and of rows spread over the first block.
@@ -101,6 +101,7 @@ class BlockReader:
         self._last: Iterator[Any] | None = None
         self._planned = planned
         self.steps: int | None = None
+        self.n_rows = None if blocks.rows is None else sum(blocks.rows)
         begun = self._begun()
         first = self._next(begun, 1)
         if first is None:
@@ -238,10 +239,11 @@ class BlockReader:
         if not present:
             raise DataError("sample_weight is 0 for every row of all blocks, so nothing can be learned.")
         self.steps = sum(self._steps_of(n) for _, _, n in present)
+        self.n_rows = sum(n for _, _, n in present)
         if self._weighted:
             top = max(exponent for exponent, _, _ in present)
             total = math.fsum(math.ldexp(part, exponent - top) for exponent, part, _ in present)
-            self._scale = top, total / sum(n for _, _, n in present)
+            self._scale = top, total / self.n_rows
 
     def _present(self, tables: tuple[Array, ...]) -> tuple[Array, ...]:
         """The rows that have a weight, with weights of mean 1 over all blocks."""

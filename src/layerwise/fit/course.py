@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from layerwise.fit.callbacks import FitInfo
 from layerwise.fit.diagnostics import Observer, notes_after
 from layerwise.fit.history import Fit, History
 from layerwise.fit.task import Position, Task
@@ -48,6 +49,8 @@ class Course(abc.ABC):
         # Where the fit goes on, if that is not at the best weights.
         self._last: tuple[dict[str, Array], dict[str, Array]] | None = None
         self._began = time.monotonic() - start.seconds
+        self._torn = False  # while what is known of the fit is being brought up to its weights
+        self._raised: Exception | None = None  # by a metric or a listener, after whole steps
 
     # What makes the epochs says --------------------------------------------------------------------------------
 
@@ -86,8 +89,8 @@ class Course(abc.ABC):
         """What was measured after an epoch: a number that is better when it is lower."""
 
     @abc.abstractmethod
-    def _ended_early(self) -> None:
-        """What is to be done where a fit is cut off."""
+    def _ended_early(self, save: bool) -> str:
+        """What is to be done where a fit is cut off; where it was saved, if it was."""
 
     def _schedules(self) -> tuple[Mapping[str, Any], ...]:
         """What schedules have seen."""
@@ -97,10 +100,18 @@ class Course(abc.ABC):
 
     def _judge(self) -> None:
         """Judge the epoch that has just ended, and say so to those who listen."""
+        try:
+            self._judge_and_tell()
+        except Exception as error:
+            self._raised = error
+            raise
+
+    def _judge_and_tell(self) -> None:
         task, epoch = self.task, self.epochs[-1]
         scores = {} if task.validation is None else task.validation.scores(self)
         layers = () if self._observer is None else self._observer.look(self.params())
         # What takes long is done; Ctrl-C before here leaves the epoch to be judged when the fit goes on.
+        self._torn = True
         self.epochs[-1] = epoch = replace(epoch, validation=scores, layers=layers)
         measured = epoch.cost
         if task.validation is not None:
@@ -111,6 +122,7 @@ class Course(abc.ABC):
             measured = -score if task.patience.larger_is_better else score
         self._told(measured)
         self._judged = True
+        self._torn = False
         self._stop_if_exhausted()
         for listener in task.on_epoch_end:
             answer = listener(epoch)
@@ -152,18 +164,46 @@ class Course(abc.ABC):
             f"({self.best.score:.6g})."
         )
 
-    def cut_off(self, why: str = "Ctrl-C") -> Fit:
-        """What has been learned when something came between."""
+    def interrupted(self) -> Fit:
+        """What has been learned when Ctrl-C came."""
+        return self._cut_short("Ctrl-C", save=True)[0]
+
+    def failed(self, error: Exception) -> tuple[Fit, str]:
+        """What has been learned when something raised, and the folder where that is saved.
+
+        Nothing is saved after an error of the saving itself, or of a run that may not have come to whole steps.
+        """
+        return self._cut_short(type(error).__name__, save=error is self._raised)
+
+    def _cut_short(self, by: str, save: bool) -> tuple[Fit, str]:
         kept = "" if self.best.epoch and self.task.restore_best else "; their weights are kept"
-        self.stop_reason = f"{why} in epoch {self._epoch}, after {self.steps} steps in all{kept}."
-        self._ended_early()
+        self.stop_reason = f"{by} in epoch {self._epoch}, after {self.steps} steps in all{kept}."
+        saved = self._ended_early(save and not self._torn)
         self._take_best()
-        return self.fit()
+        return self.fit(), saved
 
     # What there is at any time ---------------------------------------------------------------------------------
 
     def _seconds(self) -> float:
         return time.monotonic() - self._began
+
+    def info(self) -> FitInfo:
+        """What is known before the first step."""
+        task, judged = self.task, self.task.validation
+        return FitInfo(
+            task.net,
+            self._optimizer,
+            task.n_rows,
+            task.data.batch_size,
+            task.epochs,
+            int(task.data.seed),
+            task.dtype,
+            self.engine,
+            () if judged is None else judged.names,
+            "" if judged is None else judged.watched,
+            task.max_seconds,
+            History(tuple(self.epochs)),
+        )
 
     def params(self) -> Mapping[str, Array]:
         """The weights as they are now."""

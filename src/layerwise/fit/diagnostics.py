@@ -10,8 +10,8 @@ import numpy as np
 
 from layerwise.compile.plan import plan
 from layerwise.engine.reference import Runner
-from layerwise.fit.divergence import largest
 from layerwise.graph.differentiate import gradient
+from layerwise.network.layers import Dense, Layer, numbered
 from layerwise.network.network import Network
 from layerwise.types import Array
 
@@ -75,22 +75,31 @@ class Observer:
         activations = found[len(self._names) :]
         reports: list[LayerReport] = []
         for number, (layer, A) in enumerate(zip(self._net.layers, activations, strict=True), start=1):
-            own = [f"{name}{number}" for name in layer.parameters(self._net.widths[number - 1])]
+            own = [numbered(name, number) for name in layer.parameters(self._net.widths[number - 1])]
             before = self._before
             update = _norm([params[k] - before[k] for k in own]) if before else math.nan
-            dead, saturated = _flat_units(layer.activation.name, A)
+            dead, saturated = _flat_units(layer, A)
             weights, slopes = _norm([params[k] for k in own]), _norm([grads[k] for k in own])
             reports.append(LayerReport(weights, slopes, update, dead, saturated))
         self._before = dict(params)
         return tuple(reports)
 
 
+def largest(values: Array) -> float:
+    """The largest absolute value."""
+    return float(np.max(np.abs(values.astype(np.float64)), initial=0.0))
+
+
 def _norm(arrays: Sequence[Array]) -> float:
-    return math.sqrt(sum(float(np.sum(np.square(a, dtype=np.float64))) for a in arrays))
+    with np.errstate(over="ignore"):  # ∞ is a norm too
+        return math.sqrt(sum(float(np.sum(np.square(a, dtype=np.float64))) for a in arrays))
 
 
-def _flat_units(activation: str, A: Array) -> tuple[float, float]:
-    """The shares of dead and of saturated units among the columns of A."""
+def _flat_units(layer: Layer, A: Array) -> tuple[float, float]:
+    """The shares of dead and of saturated units among the columns of A; NaN where A does not tell."""
+    if not isinstance(layer, Dense) or layer.residual:
+        return math.nan, math.nan
+    activation = layer.activation.name
     if activation == "relu":
         return float(np.mean((A <= 0).all(axis=0))), math.nan
     slope = {
@@ -117,7 +126,7 @@ def notes_before(net: Network, X: Array, Y: Array, params: Mapping[str, Array]) 
     ]
     for number, layer in enumerate(net.layers[:-1], start=1):
         W = params.get(f"W{number}")
-        if W is not None and layer.width > 1 and (W[:, :1] == W).all():
+        if isinstance(layer, Dense) and W is not None and layer.width > 1 and (W[:, :1] == W).all():
             notes.append(
                 f"All {layer.width} units of layer {number} start equal: they get equal gradients and stay equal. "
                 "Start them from random weights."
@@ -128,15 +137,16 @@ def notes_before(net: Network, X: Array, Y: Array, params: Mapping[str, Array]) 
 def notes_after(net: Network, reports: Sequence[LayerReport]) -> list[str]:
     """What is wrong inside a network by the reports of its last epoch."""
     notes: list[str] = []
-    for number, (layer, report) in enumerate(zip(net.layers[:-1], reports, strict=False), start=1):
+    for number, report in enumerate(reports[:-1], start=1):
+        width = net.widths[number]
         if report.dead > _DEAD:
             notes.append(
-                f"{report.dead:.0%} of the {layer.width} units of layer {number} are dead: 0 for all rows looked at, "
+                f"{report.dead:.0%} of the {width} units of layer {number} are dead: 0 for all rows looked at, "
                 "so they learn no more. Try a smaller learning rate, or 'leaky_relu'."
             )
         if report.saturated > _SATURATED:
             notes.append(
-                f"{report.saturated:.0%} of the {layer.width} units of layer {number} are saturated: their slope is "
+                f"{report.saturated:.0%} of the {width} units of layer {number} are saturated: their slope is "
                 "near 0, so they hardly learn. Scale the inputs, or try a smaller learning rate."
             )
     return notes

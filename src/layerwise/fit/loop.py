@@ -20,25 +20,18 @@ GROWTH = 100.0
 """An epoch whose cost is this many times that of the starting weights is a fit that runs away."""
 _SAMPLE = 256
 """Rows from which the cost is found after the last step: more would cost as much as a step."""
+_GLANCE = 0.25
+"""Seconds between looks at a fit that only its progress is shown of: runs of so many epochs cost nothing measurable."""
 _LAST_FINITE = "The last weights whose cost was finite are kept."
-
-
-class RowsMissing(Exception):  # noqa: N818 -- carries the error
-    """Rows could not be had in the middle of a fit.
-
-    Parameters
-    ----------
-    error : Exception
-        Why.
-    """
-
-    def __init__(self, error: Exception):
-        super().__init__(error)
-        self.error = error
 
 
 class Saves(Protocol):
     """Where positions are saved."""
+
+    @property
+    def place(self) -> str:
+        """The folder."""
+        ...
 
     def begin(self, loop: Loop) -> None:
         """The fit begins, or goes on."""
@@ -92,6 +85,7 @@ class Loop(Course):
             or self._observer is not None
             or any(rule.measures for rule in self._rules)
         )  # at each epoch by itself
+        self._stride = 1 if task.watch is not None else task.epochs  # epochs of the next run, if it may be of several
 
     @property
     def engine(self) -> str:
@@ -137,7 +131,7 @@ class Loop(Course):
         last = min((s for s in (task.max_steps, save_at) if s is not None), default=None)
         run = Run(
             len(self.epochs) + 1,
-            1 if self._looks or first_of_blocks else task.epochs - len(self.epochs),
+            1 if self._looks or first_of_blocks else min(self._stride, task.epochs - len(self.epochs)),
             self.epoch_steps,
             self.epoch_cost,
             limit,
@@ -147,12 +141,15 @@ class Loop(Course):
         )
         begun, before = self._seconds(), len(self.epochs)
         self._epoch = before + 1
+        self._torn = True
         outcome = self._training.run(run)
         self._record(outcome, begun)
+        self._torn = not outcome.whole
         if outcome.stopped == "interrupted":
             raise KeyboardInterrupt
         if outcome.error is not None:
-            raise RowsMissing(outcome.error)
+            self._raised = outcome.error
+            raise outcome.error
         if outcome.stopped in ("cost", "weights", "runaway"):
             self._stop_diverged(outcome)
         elif outcome.stopped == "time":
@@ -161,6 +158,10 @@ class Loop(Course):
             self._say_out_of_steps()
         if self._looks and len(self.epochs) > before and outcome.stopped != "runaway":
             self._judge()
+        if task.watch is not None and len(self.epochs) > before:
+            task.watch.on_epoch_end(self.epochs[-1])
+            pace = (self._seconds() - begun) / (len(self.epochs) - before)
+            self._stride = max(1, int(_GLANCE / max(pace, 1e-7)))
         if self._saves is not None and not self.stop_reason:
             self._saves.after_run(self)
 
@@ -182,9 +183,11 @@ class Loop(Course):
     def _schedules(self) -> tuple[Mapping[str, Any], ...]:
         return tuple(run.state for run in self._rules)
 
-    def _ended_early(self) -> None:
-        if self._saves is not None:
-            self._saves.at_end(self)
+    def _ended_early(self, save: bool) -> str:
+        if self._saves is None or not save:
+            return ""
+        self._saves.at_end(self)
+        return self._saves.place
 
     def _check_last_step(self) -> None:
         """No further step would find out that the last one led to weights of infinite cost."""
@@ -201,21 +204,23 @@ class Loop(Course):
         if outcome.stopped == "runaway":
             last = self.epochs[-1]
             what = f"The cost grew from {self._first_cost:.3g} at the start to {last.cost:.3g} in epoch {last.number}"
+            grown = self.params()
             self._training.restore_best()
-            self._say_diverged(what, "The weights of the lowest cost are kept.")
+            self._say_diverged(what, "The weights of the lowest cost are kept.", grown)
         elif outcome.stopped == "cost":
             self._say_diverged(f"The cost became {outcome.cost} in {here}", _LAST_FINITE)
         else:
             self._say_diverged(f"The weights became infinite or NaN in {here}", _LAST_FINITE)
 
-    def _say_diverged(self, what: str, kept: str) -> None:
+    def _say_diverged(self, what: str, kept: str, grown: Mapping[str, Array] | None = None) -> None:
         task = self.task
         if self.task.validation is not None and self.best.epoch:
             kept = ""  # said with the best epoch
         elif not self.steps:
             kept = "The starting weights are kept."
         rate = self._rules[0].value("learning_rate", max(self.steps, 1))
-        growth = Growth.between(task.net, self._start.params, self.params(), task.data.tables[:2], task.dtype)
+        grown = self.params() if grown is None else grown
+        growth = Growth.between(task.net, self._start.params, grown, task.data.tables[:2], task.dtype)
         self.diverged = True
         parts = (f"{what}, with learning rate {rate:g}.", kept, growth.sentence, growth.remedy(rate))
         self.stop_reason = " ".join(part for part in parts if part)

@@ -13,11 +13,12 @@ from layerwise.arrays import precision_name
 from layerwise.engine.training import Data
 from layerwise.errors import CheckpointError, DataError, DivergenceWarning, TrainingInterrupted
 from layerwise.fit.blocks import BlockReader, Blocks, batched, refuse_with_blocks
+from layerwise.fit.callbacks import Audience, Callback, keep_in
 from layerwise.fit.checkpoints import CheckpointFolder
 from layerwise.fit.course import Course
 from layerwise.fit.diagnostics import notes_before
 from layerwise.fit.history import Fit
-from layerwise.fit.loop import Loop, RowsMissing
+from layerwise.fit.loop import Loop
 from layerwise.fit.quasi_newton import LBFGS, QuasiNewton, WholeGradient
 from layerwise.fit.saving import Checkpoints
 from layerwise.fit.stopping import Best, Patience
@@ -26,6 +27,7 @@ from layerwise.fit.validation import Validation, chosen_metrics, classes_of, giv
 from layerwise.fit.weights import class_weights
 from layerwise.network.checks import checked_count, checked_number
 from layerwise.network.data import (
+    check_batch,
     check_finite,
     check_inputs,
     check_parameters,
@@ -73,6 +75,7 @@ def train(
     dtype: str | None = None,
     engine: str = "native",
     on_epoch_end: OnEpoch | Sequence[OnEpoch] | None = None,
+    progress: bool = False,
 ) -> Fit:
     """Learn the weights of a network.
 
@@ -142,6 +145,10 @@ def train(
         bit on any number of threads.
     on_epoch_end : callable(Epoch), or list of these, optional
         Called after each epoch. What one returns, if not None or False, ends the fit; text is given as the reason.
+        A `Callback`, such as `CSVLog`, is also told of the start and the end of the fit. What one raises ends the
+        fit and is raised here, with what was learned in its ``.fit``; with ``checkpoint`` that is saved as well.
+    progress : bool
+        Whether to show on standard error how far the fit is: a bar in a terminal, elsewhere a line every few seconds.
 
     Returns
     -------
@@ -200,7 +207,7 @@ def train(
         data = Data(blocks.sample, blocks.batch_size, seed)
     else:
         tables, judge = _tables(net, X, Y, sample_weight, class_weight, validation, seed, dtype)
-        data = _batches(tables, batch_size, optimizer, seed, dtype)
+        data = _batches(net, tables, batch_size, optimizer, seed, dtype)
     judged = None if judge is None else Validation(judge[0], judge[1], chosen_metrics(net, metric), net)
     for name, value in (("metric", metric), ("patience", patience)):
         if judged is None and value is not None:
@@ -221,58 +228,58 @@ def train(
         restore_best,
         diagnostics,
         _listeners(on_epoch_end),
+        _watch(progress),
         blocks,
     )
     restarts = 0 if restarts == 0 else checked_count(restarts, "restarts")
     notes = notes_before(net, data.tables[0], data.tables[1], start.params)
     if isinstance(optimizer, LBFGS):
-        return _run_once(QuasiNewton(task, start, optimizer), notes)
-    with _opened(task, checkpoint, resume, every, every_steps, keep) as saves:
-        return _run(task, start, restarts, saves, notes)
-
-
-def _run_once(course: Course, notes: list[str]) -> Fit:
-    """Run to the end, or to Ctrl-C."""
-    course.notes = notes
-    try:
-        course.run()
-    except KeyboardInterrupt:
-        raise TrainingInterrupted(course.cut_off()) from None
-    if course.diverged:
-        warnings.warn(course.stop_reason, DivergenceWarning, stacklevel=3)
-    return course.fit()
+        course = QuasiNewton(task, start, optimizer)
+        course.notes = notes
+        fit = _attempt(course)
+    else:
+        with _opened(task, checkpoint, resume, every, every_steps, keep) as saves:
+            fit = _run(task, start, restarts, saves, notes)
+    if fit.diverged:
+        warnings.warn(fit.stop_reason, DivergenceWarning, stacklevel=2)
+    return fit
 
 
 def _run(task: Task, start: Position, restarts: int, saves: Checkpoints | None, notes: list[str]) -> Fit:
     """Fit a task, from the newest checkpoint if there is one; again at a smaller rate where it diverges."""
     resumed = None if saves is None else saves.resumed(notes)
     done = 0 if saves is None else saves.restarts
-    failed: Exception | None = None
     while True:
-        rule = task.rule if not done else task.rule.at({"learning_rate": 0.1**done * task.rule.learning_rate})
+        rule = task.rule if not done else task.rule.at({"learning_rate": task.rule.learning_rate / 10.0**done})
         loop = Loop(replace(task, rule=rule), resumed or start, saves)
         loop.notes = notes
-        try:
-            loop.run()
-        except KeyboardInterrupt:
-            raise TrainingInterrupted(loop.cut_off()) from None
-        except RowsMissing as missing:
-            failed = missing.error
-            break
+        fit = _attempt(loop)
         if not loop.diverged or done == restarts:
             break
         notes.append(f"Begun again with a tenth of the learning rate: {loop.stop_reason}")
         done, resumed = done + 1, None
         if saves is not None:
             saves.begin_again()
-    if failed is not None:
-        # The error is the caller's, and stays what it is: what was learned goes along with it.
-        failed.fit = loop.cut_off(f"No more rows ({type(failed).__name__}: {failed})")  # pyright: ignore
-        failed.add_note(f"What was learned until then, in {loop.steps} steps, is in this exception's .fit.")
-        raise failed
-    if loop.diverged:
-        warnings.warn(loop.stop_reason, DivergenceWarning, stacklevel=3)
-    return loop.fit()
+    return fit
+
+
+def _attempt(course: Course) -> Fit:
+    """Run to the end. By whatever it comes, those who listen are told, and what was learned is kept."""
+    watch = course.task.watch
+    # The progress ends first: what others say at the end stands below it.
+    with Audience([*course.task.on_epoch_end, *([] if watch is None else [watch])]) as audience:
+        audience.begin(course.info())
+        try:
+            course.run()
+            audience.fit = course.fit()
+        except KeyboardInterrupt:
+            audience.fit = course.interrupted()
+            raise TrainingInterrupted(audience.fit) from None
+        except Exception as error:
+            audience.fit, saved = course.failed(error)
+            keep_in(error, audience.fit, saved)
+            raise
+    return audience.fit
 
 
 @contextlib.contextmanager
@@ -308,7 +315,19 @@ def _listeners(given: Any) -> tuple[OnEpoch, ...]:
     return listed
 
 
-def _batches(tables: tuple[Array, ...], batch_size: Any, rule: UpdateRule | LBFGS, seed: int, dtype: str) -> Data:
+def _watch(progress: Any) -> Callback | None:
+    if not isinstance(progress, bool):
+        raise DataError(f"progress must be True or False; got {progress!r}.")
+    if not progress:
+        return None
+    from layerwise.fit.progress import Progress  # brings rich: 50 ms, for those who want it
+
+    return Progress()
+
+
+def _batches(
+    net: Network, tables: tuple[Array, ...], batch_size: Any, rule: UpdateRule | LBFGS, seed: int, dtype: str
+) -> Data:
     n = len(tables[0])
     rows = n if batch_size is None else min(checked_count(batch_size, "batch_size"), n)
     if rule.full_batch and rows < n:
@@ -316,6 +335,7 @@ def _batches(tables: tuple[Array, ...], batch_size: Any, rule: UpdateRule | LBFG
             f"{type(rule).__name__} takes all {n} samples at once; got batch_size={batch_size}. "
             "Give batch_size=None, or for minibatches another rule such as layerwise.Adam()."
         )
+    check_batch(net, rows)
     return batched(tables, rows, seed, dtype)
 
 
@@ -335,9 +355,12 @@ def _reader(
             f"{what} all samples at once, and of Blocks one is held at a time. Give a batch_size"
             + (", and another rule such as layerwise.Adam()." if rule.full_batch else " such as 128.")
         )
+    rows = checked_count(batch_size, "batch_size")
+    check_batch(net, rows)
     scheduled = not isinstance(rule, LBFGS) and bool(rule.schedules)
-    scheduled |= any(isinstance(group.weight_decay, Schedule) for group in groups.values())
-    return BlockReader(blocks, net, dtype, checked_count(batch_size, "batch_size"), seed, scheduled)
+    numbers = [value for part in (*net.layers, *groups.values()) for value in vars(part).values()]
+    scheduled |= any(isinstance(value, Schedule) for value in numbers)
+    return BlockReader(blocks, net, dtype, rows, seed, scheduled)
 
 
 def _tables(

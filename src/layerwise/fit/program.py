@@ -49,5 +49,5 @@ def training_program(
     # A step is the same program whatever its numbers are.
     rule = RuleRun(Momentum() if optimizer is None else optimizer, 1, 1).first
     labels = LOSSES[net.loss.name].targets == "distribution"
-    step = step_graph(net.graph(labels=labels, weighted=False), rule).step()
+    step = step_graph(net.graph(labels=labels, weighted=False, training=True), rule).step()
     return step_program(step, batch_size, precision_name(dtype))

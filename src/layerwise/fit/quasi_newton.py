@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -51,6 +51,8 @@ class LBFGS:
     precision of the fit, and its weights are those of SciPy rounded to it. The fit also ends where the cost falls by no
     more than its rounding, and where a line search finds no lower cost.
 
+    For running statistics of batch normalisation an iteration is one step.
+
     What is remembered lies inside SciPy: ``train(..., params=fit)`` goes on from the weights alone, and such a fit
     cannot be saved to checkpoints.
 
@@ -78,6 +80,11 @@ class LBFGS:
         object.__setattr__(self, "tolerance", checked_number("tolerance of LBFGS", self.tolerance))
         if self.max_evaluations is not None:
             checked_count(self.max_evaluations, "max_evaluations of LBFGS")
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """Names and values, in the order of the fields."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def refuse(self, **given: Any) -> None:
         """Raise a DataError where one of these arguments of `train` is given, which quasi-Newton steps do not have."""
@@ -253,7 +260,7 @@ class QuasiNewton(Course):
             if not tried.finite:
                 self._say_diverged(tried.cost)
                 raise _Enough
-            self._now = tried
+            self._now = _Point(tried.x, tried.cost, tried.gradient, now.state, now.number)  # no step yet
         elif not tried.finite:
             # On the way to a cost that is infinite or NaN, SciPy's interpolation gives steps of NaN. It is told of a
             # parabola instead: the slope of this iterate, and a minimum at a tenth of the way or 1 from here.
@@ -283,6 +290,8 @@ class QuasiNewton(Course):
             self._judge()
         except StopIteration as error:  # of a listener: SciPy would take it for its own
             raise _Enough from error
+        if task.watch is not None:
+            task.watch.on_epoch_end(self.epochs[-1])
         self._epoch = len(self.epochs) + 1
         if self.stop_reason:
             pass
@@ -308,9 +317,10 @@ class QuasiNewton(Course):
     def _told(self, measured: float) -> None:
         """Nothing goes by it."""
 
-    def _ended_early(self) -> None:
+    def _ended_early(self, save: bool) -> str:
         if self.steps - self._start.steps > len(self.epochs) - len(self._start.epochs):
             self._record()  # Ctrl-C came between the iteration and its epoch
+        return ""
 
     # Ends ------------------------------------------------------------------------------------------------------
 

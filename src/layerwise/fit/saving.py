@@ -201,6 +201,11 @@ class Checkpoints:
         self._notes: list[str] = []
         self.restarts = 0
 
+    @property
+    def place(self) -> str:
+        """The folder."""
+        return str(self._folder.path)
+
     def resumed(self, notes: list[str]) -> Position | None:
         """Where the newest checkpoint goes on, None where there is none; what is to be said goes to ``notes``.
 

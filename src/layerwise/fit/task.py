@@ -11,6 +11,7 @@ from layerwise.engine.blocks import BlockTraining
 from layerwise.engine.choice import training
 from layerwise.engine.training import Data, Step, Training
 from layerwise.fit.blocks import BlockReader
+from layerwise.fit.callbacks import Callback
 from layerwise.fit.history import Epoch
 from layerwise.fit.stopping import Best, Patience
 from layerwise.fit.validation import Validation
@@ -47,6 +48,8 @@ class Task:
     diagnostics : bool
     on_epoch_end : tuple of callable
         Each is given every epoch; what it returns, if anything but None or False, ends the fit.
+    watch : Callback, optional
+        Given the last epoch of each run, which may be of several.
     blocks : BlockReader, optional
         Where the rows come from, if not from one table.
     """
@@ -66,12 +69,18 @@ class Task:
     restore_best: bool = True
     diagnostics: bool = False
     on_epoch_end: tuple[OnEpoch, ...] = ()
+    watch: Callback | None = None
     blocks: BlockReader | None = None
 
     @property
     def steps(self) -> int:
         """Steps in an epoch; 1 where blocks do not say how many and nothing depends on it."""
         return self.data.steps if self.blocks is None else self.blocks.steps or 1
+
+    @property
+    def n_rows(self) -> int | None:
+        """Rows that are learned from, where they are known."""
+        return self.data.n_rows if self.blocks is None else self.blocks.n_rows
 
     def training(self, step: Step, start: Mapping[Node, Array]) -> Training:
         """What runs the steps from these values."""
@@ -86,8 +95,9 @@ class Task:
 
     def step_graph(self) -> StepGraph:
         """The graph of a training step."""
-        graph = self.net.graph(labels=self.data.tables[1].ndim == 1, weighted=self.weighted)
-        return step_graph(graph, self.rule, self.groups, self.clip)
+        labels = self.data.tables[1].ndim == 1
+        learns = self.net.graph(labels=labels, weighted=self.weighted, training=True)
+        return step_graph(learns, self.rule, self.groups, self.clip, self.net.graph(labels=labels))
 
 
 @dataclass(frozen=True, eq=False)

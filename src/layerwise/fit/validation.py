@@ -53,6 +53,11 @@ class Validation:
         return next(iter(self.metrics), COST)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of all that is found."""
+        return (COST, *self.metrics)
+
+    @property
     def larger_is_better(self) -> bool:
         """Of the score that is watched."""
         first = self.metrics.get(self.watched)
@@ -86,7 +91,7 @@ def _compared(one: Metric, net: Network, Y: Array, outputs: Array) -> tuple[Arra
         labels = (Y[:, 0] > 0.5).astype(np.int64) if Y.ndim > 1 else Y
         return labels, np.concatenate([1.0 - outputs, outputs], axis=1)
     labels = np.argmax(Y, axis=1) if Y.ndim > 1 else Y
-    return labels, np.exp(outputs) if net.layers[-1].activation.name == "log_softmax" else outputs
+    return labels, np.exp(outputs) if net.output_layer.activation.name == "log_softmax" else outputs
 
 
 def chosen_metrics(net: Network, named: Any) -> dict[str, Metric | Callable[[Array, Array], float]]:
@@ -120,7 +125,7 @@ def chosen_metrics(net: Network, named: Any) -> dict[str, Metric | Callable[[Arr
 
 
 def _check_metric(net: Network, one: Metric) -> None:
-    last, n_L = net.layers[-1].activation.name, net.widths[-1]
+    last, n_L = net.output_layer.activation.name, net.widths[-1]
     classifier = last in ("softmax", "log_softmax") or (last == "sigmoid" and n_L == 1)
     if one.needs != "numbers" and not classifier:
         raise DataError(
@@ -206,6 +211,6 @@ def classes_of(net: Network, Y: Array) -> Array | None:
         return Y
     if LOSSES[net.loss.name].targets == "distribution":
         return np.argmax(Y, axis=1)
-    if net.layers[-1].activation.name == "sigmoid" and Y.shape[1] == 1 and np.isin(Y, (0, 1)).all():
+    if net.output_layer.activation.name == "sigmoid" and Y.shape[1] == 1 and np.isin(Y, (0, 1)).all():
         return Y[:, 0].astype(np.int64)
     return None

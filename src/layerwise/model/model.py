@@ -15,11 +15,13 @@ from layerwise.compile.chain import dense_chain
 from layerwise.container import store
 from layerwise.container.kinds import MODEL
 from layerwise.engine.native import NativeForward
-from layerwise.errors import DataError, ModelFileError, NetworkError, unknown_name
-from layerwise.network.build import forward_graph
+from layerwise.engine.rows import NativeRows
+from layerwise.errors import DataError, GraphError, ModelFileError, NetworkError, unknown_name
+from layerwise.network.build import ForwardGraph, forward_graph
 from layerwise.network.data import check_inputs, check_parameters, in_order
 from layerwise.network.network import Network
 from layerwise.ops.activations import sigmoid
+from layerwise.ops.layout import concat
 from layerwise.table import plain
 from layerwise.table.encode import Encoder
 from layerwise.table.frame import as_table
@@ -92,7 +94,7 @@ class Model:
         """True where `predict_proba` gives class probabilities."""
         if self.target is not None:
             return self.target.task == "classification"
-        output = self.network.layers[-1].activation.name
+        output = self.network.output_layer.activation.name
         # Several sigmoid outputs are as many yes-or-no questions, whose probabilities do not sum to 1.
         return output == "softmax" or (output == "sigmoid" and self.network.widths[-1] == 1)
 
@@ -125,7 +127,7 @@ class Model:
         return self._computed("outputs", data)
 
     @cached_property
-    def _prepared(self) -> dict[What, NativeForward]:
+    def _prepared(self) -> dict[What, NativeForward | NativeRows]:
         return {}
 
     @cached_property
@@ -146,10 +148,10 @@ class Model:
 
     def _by_definition(self, what: What, X: Any) -> Array:
         if what != "outputs" and self.network.widths[-1] == 1:
-            Z = self.network.pre_activation(self.params, X)
+            Z = self.network.pre_activation(self.params, X, engine=self.engine)
             found = np.concatenate([sigmoid(-Z), sigmoid(Z)], axis=1)  # 1 - sigmoid(Z) would be 0 from Z = 17 on
         else:
-            found = self.network.forward(self.params, X)
+            found = self.network.forward(self.params, X, engine=self.engine)
         return np.argmax(found, axis=1) if what == "classes" else found
 
     def _natively(self, what: What, X: Any) -> Array:
@@ -160,17 +162,21 @@ class Model:
         A = ready(in_order(check_inputs(self.network, X, self._dtype), self._dtype))
         return np.argmax(A, axis=1) if what == "classes" else A
 
-    def _prepare(self, what: What) -> NativeForward:
+    def _prepare(self, what: What) -> NativeForward | NativeRows:
         one: What = "outputs" if what == "outputs" or self.network.widths[-1] > 1 else "probabilities"
         if one not in self._prepared:
-            graph = forward_graph(self.network)
-            if one == "outputs":
-                steps = dense_chain(graph.output, graph.inputs)
-            else:
-                *hidden, last = dense_chain(graph.pre_activations[-1], graph.inputs)
-                steps = (*hidden, replace(last, kernel="sigmoid_pair"))
-            self._prepared.setdefault(one, NativeForward(steps, self.params))
+            network, params = self.network.folded(self.params)
+            graph = forward_graph(network)
+            self._prepared.setdefault(one, _chained(graph, params, one) or self._general(graph, params, one))
         return self._prepared.setdefault(what, self._prepared[one])
+
+    def _general(self, graph: ForwardGraph, params: Mapping[str, Array], what: What) -> NativeRows:
+        """What predicts by a graph that is no chain of dense layers."""
+        Z, output = graph.pre_activations[-1], graph.output
+        if what == "probabilities":
+            output = concat([sigmoid(-Z), sigmoid(Z)], axis=1)
+        feeds = {node: params[name] for name, node in graph.parameters.items()}
+        return NativeRows(output, graph.inputs, feeds, self._dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Model, (self.network, dict(self.params), self.encoder, self.target, self.report, self.engine)
@@ -265,9 +271,20 @@ class Model:
         store.write(MODEL, path, document, dict(self.params))
 
 
+def _chained(graph: ForwardGraph, params: Mapping[str, Array], what: What) -> NativeForward | None:
+    """What predicts by a chain of dense layers, where the graph is one."""
+    try:
+        if what == "outputs":
+            return NativeForward(dense_chain(graph.output, graph.inputs), params)
+        *hidden, last = dense_chain(graph.pre_activations[-1], graph.inputs)
+    except GraphError:
+        return None
+    return NativeForward((*hidden, replace(last, kernel="sigmoid_pair")), params)
+
+
 def _check_outputs(network: Network, target: Target) -> None:
     """Raise a NetworkError where the target cannot be read from the outputs."""
-    n, output = network.widths[-1], network.layers[-1].activation.name
+    n, output = network.widths[-1], network.output_layer.activation.name
     n_classes = len(target.classes)
     if target.task == "regression":
         fits, wanted = n == 1, "is a number, which needs 1 output"

@@ -6,21 +6,17 @@ import math
 
 import numpy as np
 
-from layerwise.errors import DataError
-
-
-def as_number(value: object) -> float:
-    """``value`` as a float; NaN for what is no number, or too large for one."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        return math.nan
-    try:
-        return float(value)
-    except OverflowError:
-        return math.nan
+from layerwise.arrays import as_number
+from layerwise.errors import DataError, LayerwiseError
 
 
 def checked_number(
-    what: str, value: object, above: float | None = None, below: float = math.inf, most: float = math.inf
+    what: str,
+    value: object,
+    above: float | None = None,
+    below: float = math.inf,
+    most: float = math.inf,
+    error: type[LayerwiseError] = DataError,
 ) -> float:
     """``value`` as a finite number within limits.
 
@@ -33,6 +29,8 @@ def checked_number(
         It must be larger; without it, >= 0.
     below, most : float
         It must be smaller; it must not be larger.
+    error : type
+        What is raised.
 
     Raises
     ------
@@ -42,11 +40,11 @@ def checked_number(
     number = as_number(value)
     if not math.isfinite(number) or number < 0 or (above is not None and number <= above):
         low = ">= 0" if above is None else f"> {above:g}"
-        raise DataError(f"{what} must be a finite number {low}; got {value!r}.")
+        raise error(f"{what} must be a finite number {low}; got {value!r}.")
     if number >= below:
-        raise DataError(f"{what} must be below {below}; got {value!r}.")
+        raise error(f"{what} must be below {below}; got {value!r}.")
     if number > most:
-        raise DataError(f"{what} must be at most {most:g}; got {value!r}.")
+        raise error(f"{what} must be at most {most:g}; got {value!r}.")
     return number
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from layerwise.arrays import numeric_array
 from layerwise.engine.finite import known_finite
 from layerwise.errors import DataError, ShapeError, nearest, shape_text
+from layerwise.network.inputs import Embedding
+from layerwise.network.layers import Dense
 from layerwise.ops.losses import LOSSES
 from layerwise.types import Array
 
@@ -74,6 +76,9 @@ def check_inputs(net: Network, X: Any, dtype: str = "float64") -> Array:
             hint = " It looks transposed: samples are rows."
         raise ShapeError(f"X must have shape (N, {n_0}), one sample a row; got {shape_text(array.shape)}.{hint}")
     check_finite(array, "X", dtype)
+    first = net.layers[0]
+    if isinstance(first, Embedding):
+        first.check_codes(array)
     return array
 
 
@@ -137,6 +142,18 @@ def _check_allowed(Y: Array, allowed: str, loss: str) -> None:
     if bad.any():
         at = int(np.flatnonzero(bad)[0])
         raise DataError(f"For loss {loss!r} {wanted}; row {at} is {Y[at].tolist()} ({int(bad.sum())} rows in all).")
+
+
+def check_batch(net: Network, rows: int) -> None:
+    """Raise a DataError where steps of so many rows cannot train the network."""
+    if rows > 1:
+        return
+    for number, layer in enumerate(net.layers, start=1):
+        if isinstance(layer, Dense) and layer.normalisation == "batch":
+            raise DataError(
+                f"Layer {number} has batch normalisation, which makes a batch of one row 0 whatever the inputs, so "
+                "nothing before it can learn. Give a larger batch_size and at least two rows, or normalisation='layer'."
+            )
 
 
 def check_weights(sample_weight: Any, n_samples: int, *, all_absent: bool = False) -> Array:

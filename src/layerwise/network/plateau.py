@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from layerwise.arrays import as_number
 from layerwise.errors import DataError
-from layerwise.network.checks import as_number
 from layerwise.network.schedules import Constant, Moments, Schedule, kind
 from layerwise.types import FloatArray
 

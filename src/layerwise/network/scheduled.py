@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from layerwise.errors import DataError
 from layerwise.network.plateau import ScheduleRun
+from layerwise.network.regularise import LayerNumbers
 from layerwise.network.updates import UpdateRule
 from layerwise.types import Array, FloatArray
+
+_Rule = TypeVar("_Rule", bound=UpdateRule | LayerNumbers)
 
 _MOST_CHECKED = 2**18
 """Steps of a plan whose values are looked at before a fit: a few milliseconds for each schedule."""
 
 
-class RuleRun:
+class RuleRun(Generic[_Rule]):
     """An update rule during a fit.
 
     Parameters
     ----------
-    rule : UpdateRule
+    rule : UpdateRule or LayerNumbers
     steps_per_epoch : int
     epochs : int
         As planned; "share of the fit" in a schedule is one of these.
@@ -46,7 +49,7 @@ class RuleRun:
     0.25
     """
 
-    def __init__(self, rule: UpdateRule, steps_per_epoch: int, epochs: int, steps: int | None = None):
+    def __init__(self, rule: _Rule, steps_per_epoch: int, epochs: int, steps: int | None = None):
         self.rule = rule
         steps = steps_per_epoch * epochs if steps is None else steps
         self._runs = {name: ScheduleRun(s, steps, steps_per_epoch) for name, s in rule.schedules.items()}
@@ -63,7 +66,7 @@ class RuleRun:
         step, value = int(steps_done[wrong[0]]), values[wrong[0]]
         allowed = "finite numbers >= 0" + (f" and below {limit:g}" if limit < math.inf else "")
         raise DataError(
-            f"{name} of {type(self.rule).__name__} must be {allowed} at all steps; got {value:g} at step {step + 1}, "
+            f"{name} of {self.rule.name} must be {allowed} at all steps; got {value:g} at step {step + 1}, "
             f"in epoch {step // steps_per_epoch + 1}, from {self._runs[name].schedule!r}. Give a schedule within these."
         )
 
@@ -73,11 +76,11 @@ class RuleRun:
         return any(run.measures for run in self._runs.values())
 
     @property
-    def first(self) -> UpdateRule:
+    def first(self) -> _Rule:
         """The rule with the values of the first step: one without schedules, whose graph is that of all steps."""
         return self._at(np.array(1))
 
-    def _at(self, step: Any) -> UpdateRule:
+    def _at(self, step: Any) -> _Rule:
         values = {name: run.at(np.asarray(step) - 1) for name, run in self._runs.items()}
         # One step gives plain numbers, for formulas that know no arrays.
         return self.rule.at({name: value if value.ndim else value.item() for name, value in values.items()})

@@ -121,15 +121,23 @@ class Activation(Named):
 
 
 class Loss(Named):
-    """A loss with options, such as ``Loss("huber", delta=0.5)``."""
+    """A loss with options, such as ``Loss("huber", delta=0.5)``.
+
+    "cross_entropy" takes ``label_smoothing`` ε, 0 <= ε < 1: of K classes with targets t it learns (1 - ε) t + ε/K.
+    """
 
     what = "loss"
-    known: ClassVar[Mapping[str, Mapping[str, Any]]] = {name: row.op.defaults for name, row in LOSSES.items()}
+    known: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        name: {**row.op.defaults, **row.of_targets} for name, row in LOSSES.items()
+    }
 
     def __init__(self, name: str, **options: float):
         super().__init__(name, **options)
+        # Targets that are left as they are need no option: descriptions from before there was one are equal.
+        off = LOSSES[name].of_targets
+        object.__setattr__(self, "_options", tuple((k, v) for k, v in self._options if k not in off or v != off[k]))
         for key, (low, high) in LOSSES[name].limits.items():
-            if not low < self.options[key] < high:
+            if key in self.options and not low < self.options[key] < high:
                 raise NetworkError(
                     f"Option {key} of loss {name!r} must lie between {low:g} and {high:g}; got {self.options[key]:g}."
                 )

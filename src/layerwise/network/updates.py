@@ -67,6 +67,11 @@ class UpdateRule:
         return checked_number(what, value, above.get(name), self.below.get(name, math.inf))
 
     @property
+    def name(self) -> str:
+        """What messages call it."""
+        return type(self).__name__
+
+    @property
     def hyperparameters(self) -> dict[str, Any]:
         """Names and values, in the order of the fields."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

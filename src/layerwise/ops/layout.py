@@ -216,6 +216,23 @@ _embed = declare(
 )
 
 
+def _to_integer_forward(x: Array) -> Array:
+    x = np.real(x)  # also of complex numbers: the complex step of a constant is 0
+    return np.where(np.abs(x) < 2.0**63, x, -(2.0**63)).astype(np.int64)
+
+
+to_integer = declare(
+    "to_integer",
+    shape=lambda x: x,
+    forward=_to_integer_forward,
+    vjp=lambda g, out, x: (None,),
+    latex=r"\operatorname{{integer}}({0})",
+    kernel="to_integer",
+    kind="integer",
+    doc="x without its fraction, as an integer; -2^63 for NaN and for what no integer of 64 bits holds.",
+)
+
+
 def _checked_rows(rows: Array, n: int, what: str) -> Array:
     bad = (rows < 0) | (rows >= n)
     if bad.any():

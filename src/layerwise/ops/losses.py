@@ -54,6 +54,8 @@ class LossRow:
         L is never below 0, so the ratio of two costs means something.
     limits : mapping
         Option → the values between which it must lie.
+    of_targets : mapping
+        Options that change the targets and not the op, with the values that leave them as they are.
     """
 
     op: Op
@@ -63,6 +65,7 @@ class LossRow:
     usual_for: str = ""
     nonnegative: bool = True
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    of_targets: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 def _loss(name: str, definition: Callable[..., Any], latex: str, doc: str, **more: Any) -> Op:
@@ -199,7 +202,15 @@ LOSSES: dict[str, LossRow] = {
         LossRow(
             binary_cross_entropy, "probability", ("sigmoid",), {"sigmoid": sigmoid_binary_cross_entropy}, "sigmoid"
         ),
-        LossRow(cross_entropy, "distribution", ("softmax",), {"softmax": softmax_cross_entropy}, "softmax"),
+        LossRow(
+            cross_entropy,
+            "distribution",
+            ("softmax",),
+            {"softmax": softmax_cross_entropy},
+            "softmax",
+            limits={"label_smoothing": (0.0, 1.0)},
+            of_targets={"label_smoothing": 0.0},
+        ),
         LossRow(hinge, "sign", ("identity", "tanh", "hardtanh", "softsign")),
     )
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -10,77 +10,20 @@ from typing import Any, cast
 
 import numpy as np
 
-from layerwise.errors import DataError, TableError, TrainingInterrupted
-from layerwise.fit.history import Epoch, Fit
+from layerwise.errors import TableError, TrainingInterrupted
+from layerwise.fit.history import Fit
 from layerwise.fit.minibatch import train
+from layerwise.fit.task import OnEpoch
+from layerwise.fit.validation import split
 from layerwise.model.model import Model, score
 from layerwise.network.network import Network
-from layerwise.network.updates import Momentum
 from layerwise.randomness import Stream, permutation
 from layerwise.table.encode import fit_encoder
 from layerwise.table.frame import Table
 from layerwise.table.target import Target, Task, fit_target
+from layerwise.tabular.attempts import Attempts
+from layerwise.tabular.settings import Settings
 from layerwise.types import Array
-
-LEARNING_RATES = (0.01, 0.001, 0.0001)
-EPOCHS, LEAST_STEPS = 20, 300
-"""Passes of a fit whose number of epochs is not given; more of them where they would make too few steps."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a table is learned.
-
-    Parameters
-    ----------
-    hidden_layer_sizes : tuple of int
-        Widths of the hidden layers.
-    activation : str
-        Of the hidden layers.
-    learning_rate : float, optional
-        By default the first of `LEARNING_RATES` with which the network learns more than a constant.
-    momentum : float
-    batch_size : int
-    epochs : int, optional
-        By default `EPOCHS`, or as many as make `LEAST_STEPS` steps on a small table.
-    held_out : float
-        Share of rows that are not learned from, to score the model; 0 for none.
-    seed : int
-
-    Raises
-    ------
-    DataError, NetworkError, UnknownName
-        A setting with which no table could be learned.
-    """
-
-    hidden_layer_sizes: tuple[int, ...] = (64, 64)
-    activation: str = "relu"
-    learning_rate: float | None = None
-    momentum: float = 0.9
-    batch_size: int = 64
-    epochs: int | None = None
-    held_out: float = 0.2
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        # All refused here, before a long table is read for nothing.
-        if not 0 <= self.held_out < 1:
-            raise DataError(f"held_out must be a share of the rows, 0 <= held_out < 1; got {self.held_out!r}.")
-        Network([1, *self.hidden_layer_sizes, 1], hidden=self.activation)
-        for rate in self.learning_rates:
-            Momentum(rate, self.momentum)
-        permutation(self.seed, Stream.SPLIT, 0, 1)
-
-    @property
-    def learning_rates(self) -> tuple[float, ...]:
-        """Those to try, the largest first."""
-        return LEARNING_RATES if self.learning_rate is None else (self.learning_rate,)
-
-    def epochs_for(self, n_rows: int) -> int:
-        """The number of passes over ``n_rows``."""
-        if self.epochs is not None:
-            return self.epochs
-        return max(EPOCHS, math.ceil(LEAST_STEPS / math.ceil(n_rows / self.batch_size)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,8 +59,10 @@ def fit_table(
     task: Task | None = None,
     ignore: Sequence[str] = (),
     settings: Settings | None = None,
-    on_start: Callable[[Network, Target, int], None] | None = None,
-    on_epoch_end: Callable[[Epoch], None] | None = None,
+    on_start: Callable[[Network, Target], None] | None = None,
+    on_epoch_end: OnEpoch | Sequence[OnEpoch] | None = None,
+    progress: bool = False,
+    attempts: Attempts | None = None,
 ) -> TableFit:
     """Learn one column of a table from the others.
 
@@ -131,8 +76,12 @@ def fit_table(
     ignore : sequence of str
         Columns that are no inputs.
     settings : Settings, optional
-    on_start : callable(network, target, n_epochs), optional
-    on_epoch_end : callable(Epoch), optional
+    on_start : callable(network, target), optional
+        Called before each fit: there is one for each learning rate that is tried.
+    on_epoch_end, progress : optional
+        As for `train`.
+    attempts : Attempts, optional
+        Where checkpoints are saved. A fit that is resumed gives the model of one that was not cut off, to the bit.
 
     Returns
     -------
@@ -144,25 +93,43 @@ def fit_table(
         No such target, a target that cannot be learned, too few rows; the message names it.
     """
     settings = settings or Settings()
-    learned, held_out = _split(table, settings)
+    rows, held_out = _split(table, settings)
     # Classes from all rows, so that a rare one has its output; numbers are scaled by the learned rows alone.
     target = fit_target(table, target_name, task)
+    learned, judged = _validation_rows(rows, target, settings)
     if target.task == "regression":
         target = fit_target(learned, target_name, "regression")
     encoder = fit_encoder(learned, ignore=[target_name, *ignore])
-    X = encoder.transform(learned)
     y = target.encode(learned.column(target_name))
     network = _network_for(target, encoder.width, settings)
     epochs = settings.epochs_for(learned.n_rows)
+    options: dict[str, Any] = {
+        "batch_size": settings.batch_size,
+        "epochs": epochs,
+        "seed": settings.seed,
+        "dtype": "float32",
+        "patience": settings.patience,
+        "validation": None
+        if judged is None
+        else (encoder.transform(judged), target.encode(judged.column(target_name))),
+        "on_epoch_end": on_epoch_end,
+        "progress": progress,
+    }
+    X = encoder.transform(learned)
     constant_cost = _constant_cost(target, y)
     notes: list[str] = []
+    left = settings.max_seconds
     for rate, next_rate in pairwise((*settings.learning_rates, None)):
         assert rate is not None
         if on_start is not None:
-            on_start(network, target, epochs)
-        fit, interrupted = _trained(network, X, y, epochs, rate, settings, on_epoch_end)
+            on_start(network, target)
+        place = {} if attempts is None else attempts.options(rate)
+        began = time.monotonic()
+        fit, interrupted = _trained(network, X, y, optimizer=settings.rule(rate), max_seconds=left, **options, **place)
+        if left is not None:  # a fit that was resumed has spent what its epochs took, not only what this process saw
+            left -= max(time.monotonic() - began, fit.history[-1].seconds if fit.history else 0.0)
         learned_something = not fit.diverged and len(fit.history) and fit.history[-1].cost < constant_cost
-        if interrupted or learned_something:
+        if interrupted or learned_something or (left is not None and left <= 0):
             break
         if next_rate is not None:
             notes.append(f"Learning rate {rate:g} led nowhere ({_ending(fit)}), so {next_rate:g} was tried.")
@@ -174,12 +141,14 @@ def fit_table(
     report = {
         "rows_learned": learned.n_rows,
         "rows_held_out": held_out.n_rows,
+        "rows_validation": 0 if judged is None else judged.n_rows,
         "metrics": _finite(metrics),
         "baseline": _finite(baseline),
         "settings": {**asdict(settings), "hidden_layer_sizes": list(settings.hidden_layer_sizes), "epochs": epochs},
         "learning_rate": rate,
         "cost": [float(c) for c in fit.history.cost],
         "stop_reason": fit.stop_reason,
+        "best_epoch": fit.best_epoch,
     }
     model = Model(network, fit.params, encoder, target, report)
     return TableFit(model, fit, metrics, baseline, interrupted, tuple(notes))
@@ -207,6 +176,15 @@ def _split(table: Table, settings: Settings) -> tuple[Table, Table]:
     return table.rows(order[n_held_out:]), table.rows(order[:n_held_out])
 
 
+def _validation_rows(rows: Table, target: Target, settings: Settings) -> tuple[Table, Table | None]:
+    """Rows to learn from and rows to choose the best epoch by."""
+    if not settings.validation:
+        return rows, None
+    labels = target.encode(rows.column(target.name)) if target.task == "classification" else None
+    learned, judged = split(rows.n_rows, settings.validation, settings.seed, labels)
+    return rows.rows(learned), rows.rows(judged)
+
+
 def _network_for(target: Target, n_inputs: int, settings: Settings) -> Network:
     if target.task == "regression":
         n_outputs, output = 1, "identity"
@@ -217,30 +195,12 @@ def _network_for(target: Target, n_inputs: int, settings: Settings) -> Network:
     return Network([n_inputs, *settings.hidden_layer_sizes, n_outputs], hidden=settings.activation, output=output)
 
 
-def _trained(
-    network: Network,
-    X: Array,
-    y: Array,
-    epochs: int,
-    learning_rate: float,
-    settings: Settings,
-    on_epoch_end: Callable[[Epoch], None] | None,
-) -> tuple[Fit, bool]:
+def _trained(network: Network, X: Array, y: Array, **options: Any) -> tuple[Fit, bool]:
+    """The fit, and whether Ctrl-C ended it."""
     try:
-        fit = train(
-            network,
-            X,
-            y,
-            optimizer=Momentum(learning_rate, settings.momentum),
-            batch_size=settings.batch_size,
-            epochs=epochs,
-            seed=settings.seed,
-            dtype="float32",
-            on_epoch_end=on_epoch_end,
-        )
+        return train(network, X, y, **options), False
     except TrainingInterrupted as interruption:
         return cast(Fit, interruption.fit), True
-    return fit, False
 
 
 def _scores(model: Model, learned: Table, held_out: Table) -> tuple[dict[str, float], dict[str, float]]:
