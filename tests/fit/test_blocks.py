@@ -544,6 +544,15 @@ def test_weights_that_are_all_0_in_a_block_or_in_all():
         lw.train(net, cut(X, Y, np.where(np.arange(101) == 60, -1, 1), rows=[50, 51]), batch_size=10)
 
 
+def test_weights_that_are_all_0_in_a_later_epoch():
+    net, X, Y = problem()
+    weights = [1.0, 1.0, 1.0, 0.0]  # the mean, the first rows, and two epochs
+    blocks = lw.Blocks(lambda: [(X, Y, np.full(101, weights.pop(0)))])
+    with pytest.raises(lw.DataError, match="sample_weight is 0 for every row of all blocks in epoch 2") as raised:
+        lw.train(net, blocks, batch_size=10, epochs=3)
+    assert raised.value.fit.steps == 11
+
+
 # Costs that are not finite --------------------------------------------------------------------------------------
 
 

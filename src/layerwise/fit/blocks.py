@@ -156,6 +156,8 @@ class BlockReader:
             raise DataError(
                 f"Blocks gave no block in epoch {number}: its function must give an iterator that begins anew."
             )
+        if not steps:
+            raise DataError(f"sample_weight is 0 for every row of all blocks in epoch {number}.")
         self._check_whole(number, block - 1, steps)
 
     # Blocks as they come ----------------------------------------------------------------------------------------
