@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <limits>
+#include <memory>
 #include <string>
+#include <utility>
 
 #include "bind_program.h"
 #include "pool.h"
@@ -50,20 +52,47 @@ public:
     BoundTrainer(nb::object full, nb::object last, nb::object state, nb::object bound, nb::object last_bound,
                  nb::object sources, std::size_t rows, std::size_t batch, const Ranges& parameters, std::size_t cost,
                  bool shuffled, std::uint64_t seed, std::uint64_t stream, nb::object address)
-        : kept_(kept_objects(full, last, state, bound, last_bound)),
-          program_(nb::cast<Program<T>*>(full)),
-          sources_(program_->sources(), sources, rows),
-          trainer_(settings(rows, batch, parameters, cost, shuffled, seed, stream, address)) {}
+        : binding_(bind({full, last, state, bound, last_bound, sources, address}, rows, batch, cost, shuffled,
+                        fixed(parameters, seed, stream))),
+          trainer_(binding_.settings) {}
+
+    // Other rows, and programs for them. Nothing is changed where they do not fit.
+    void take(nb::object full, nb::object last, nb::object bound, nb::object last_bound, nb::object sources,
+              std::size_t rows, std::size_t batch, bool shuffled) {
+        check_idle();
+        const Objects& old = binding_.objects;
+        Binding next = bind({full, last, old.state, bound, last_bound, sources, old.address}, rows, batch, binding_.cost,
+                            shuffled, binding_.settings);
+        if (next.program->state_bytes() != binding_.program->state_bytes() ||
+            next.program->scalars() != binding_.program->scalars()) {
+            refuse("the programs must have the state and the scalars of those before them");
+        }
+        trainer_.take(next.settings);
+        binding_ = std::move(next);
+        holds_rows_ = true;
+    }
+
+    // Lets go of the arrays; before the next run there must be others.
+    void release() {
+        check_idle();
+        holds_rows_ = false;
+        binding_.objects.bound = binding_.objects.last_bound = binding_.objects.sources = nb::none();
+        binding_.arrays = nb::list();
+        binding_.sources.reset();
+    }
 
     std::string run(std::uint64_t first_epoch, std::size_t epochs, const Table& scalars, const Record& costs,
                     const Record& seconds, double limit, bool keep_best, bool best_by_cost, std::size_t first_step,
                     double epoch_cost, std::uint64_t steps_limit, double seconds_limit, int threads) try {
-        const std::size_t epoch_steps = (rows_ + batch_ - 1) / batch_;
+        check_ready();
+        const Program<T>* const program = binding_.program;
+        const std::size_t rows = binding_.settings.rows, batch = binding_.settings.batch;
+        const std::size_t epoch_steps = (rows + batch - 1) / batch;
         if (first_step >= epoch_steps) refuse("first_step must be below the ", epoch_steps, " steps of an epoch");
         const std::uint64_t done = trainer_.progress().steps, left = steps_limit > done ? steps_limit - done : 0;
         const std::size_t steps = std::min<std::uint64_t>(epochs == 0 ? 0 : epochs * epoch_steps - first_step, left);
-        if (scalars.shape(1) != program_->scalars() || (scalars.shape(0) != 1 && scalars.shape(0) < steps)) {
-            refuse("scalars must have ", program_->scalars(), " columns and 1 or ", steps, " rows; got ",
+        if (scalars.shape(1) != program->scalars() || (scalars.shape(0) != 1 && scalars.shape(0) < steps)) {
+            refuse("scalars must have ", program->scalars(), " columns and 1 or ", steps, " rows; got ",
                    scalars.shape(1), " and ", scalars.shape(0));
         }
         if (costs.size() < epochs || seconds.size() < epochs) refuse("costs and seconds must hold ", epochs, " numbers");
@@ -85,6 +114,7 @@ public:
                            &interrupt};
         TrainStatus status;
         {
+            const Busy busy(running_);
             const WithoutInterpreter released;
             status = trainer_.run(run);
         }
@@ -95,9 +125,11 @@ public:
     }
 
     void step_back() try {
+        check_ready();
         Interrupt interrupt(python_signal_raised);
         TrainStatus status;
         {
+            const Busy busy(running_);
             const WithoutInterpreter released;
             status = trainer_.step_back(&interrupt);
         }
@@ -107,71 +139,104 @@ public:
     }
 
     void copy_best(const Bytes& state) {
-        if (state.size() != program_->state_bytes()) refuse("the array must have the size of the state");
+        if (state.size() != binding_.program->state_bytes()) refuse("the array must have the size of the state");
         trainer_.copy_best_to(reinterpret_cast<char*>(state.data()));
     }
 
     Trainer<T>& trainer() { return trainer_; }
 
 private:
-    static nb::list kept_objects(const nb::object& full, const nb::object& last, const nb::object& state,
-                                 const nb::object& bound, const nb::object& last_bound) {
-        nb::list kept;
-        for (const nb::object& object : {full, last, state, bound, last_bound}) kept.append(object);
-        return kept;
+    // What came from Python, kept alive.
+    struct Objects {
+        nb::object full, last, state, bound, last_bound, sources, address;
+    };
+
+    struct Binding {
+        Objects objects;
+        nb::list arrays;  // each of those bound: the sequences may change
+        Program<T>* program;
+        std::unique_ptr<Sources> sources;
+        std::size_t cost;
+        TrainSettings<T> settings;
+    };
+
+    // In a run, from any thread, the arrays must stay; the interpreter's lock guards the count.
+    class Busy {
+    public:
+        explicit Busy(int& count) : count_(count) { ++count_; }
+        ~Busy() { --count_; }
+        Busy(const Busy&) = delete;
+        Busy& operator=(const Busy&) = delete;
+
+    private:
+        int& count_;
+    };
+
+    void check_idle() const {
+        if (running_ != 0) refuse("the trainer is running");
     }
 
-    TrainProgram<T> bind(std::size_t program, std::size_t bound, std::size_t cost, std::size_t rows) {
-        if (kept_[program].is_none()) return {};
-        Program<T>& p = *nb::cast<Program<T>*>(kept_[program]);
-        Arrays arrays = checked_arrays(p, kept_[bound], kept_[2]);
-        if (p.sources().size() != program_->sources().size() || p.scalars() != program_->scalars() ||
-            p.state_bytes() != program_->state_bytes()) {
+    void check_ready() const {
+        if (!holds_rows_) refuse("the trainer holds no rows: take some first");
+    }
+
+    static TrainSettings<T> fixed(const Ranges& parameters, std::uint64_t seed, std::uint64_t stream) {
+        TrainSettings<T> s{};
+        for (std::size_t i = 0; i < parameters.shape(0); ++i) {
+            const std::int64_t* const range = parameters.data() + 2 * i;
+            if (range[0] < 0 || range[1] < 0) refuse("a range of parameters is negative");
+            s.parameters.push_back({static_cast<std::size_t>(range[0]), static_cast<std::size_t>(range[1])});
+        }
+        s.seed = seed;
+        s.stream = stream;
+        return s;
+    }
+
+    // `s`: what does not depend on the rows.
+    static Binding bind(Objects objects, std::size_t rows, std::size_t batch, std::size_t cost, bool shuffled,
+                        TrainSettings<T> s) {
+        if (batch == 0 || rows == 0) refuse("rows and batch must be at least 1");
+        Binding b{std::move(objects), nb::list(), nullptr, nullptr, cost, std::move(s)};
+        b.program = nb::cast<Program<T>*>(b.objects.full);
+        b.sources = std::make_unique<Sources>(b.program->sources(), b.objects.sources, rows);
+        b.settings.full = program(b, b.objects.full, b.objects.bound, batch);
+        b.settings.last = program(b, b.objects.last, b.objects.last_bound, rows % batch);
+        b.settings.state = checked_arrays(*b.program, b.objects.bound, b.objects.state).state;
+        b.settings.sources = b.sources->sources();
+        b.settings.rows = rows;
+        b.settings.batch = batch;
+        b.settings.shuffled = shuffled;
+        b.settings.counter = b.objects.address.is_none() ? nullptr : counter(b.objects.address, b.settings);
+        return b;
+    }
+
+    static TrainProgram<T> program(Binding& b, const nb::object& object, const nb::object& bound, std::size_t rows) {
+        if (object.is_none()) return {};
+        Program<T>& p = *nb::cast<Program<T>*>(object);
+        Arrays arrays = checked_arrays(p, bound, b.objects.state);
+        if (p.sources().size() != b.program->sources().size() || p.scalars() != b.program->scalars() ||
+            p.state_bytes() != b.program->state_bytes()) {
             refuse("both programs must have the same sources, scalars and state");
         }
         for (std::size_t i = 0; i < p.sources().size(); ++i) {
-            const SourceUse &a = p.sources()[i], &b = program_->sources()[i];
-            if (a.used != b.used || a.integer != b.integer || a.columns != b.columns) {
+            const SourceUse &one = p.sources()[i], &other = b.program->sources()[i];
+            if (one.used != other.used || one.integer != other.integer || one.columns != other.columns) {
                 refuse("both programs must use source ", i, " in the same way");
             }
         }
         if (p.gathered_rows() != 0 && p.gathered_rows() != rows) {
             refuse("a program of ", rows, " rows is needed; it gathers ", p.gathered_rows());
         }
-        if (cost >= arrays.bound.size() || !p.bound()[cost].written || p.bound()[cost].integer ||
-            p.bound()[cost].elements == 0) {
-            refuse("bound[", cost, "] is not where the program writes its cost");
+        if (b.cost >= arrays.bound.size() || !p.bound()[b.cost].written || p.bound()[b.cost].integer ||
+            p.bound()[b.cost].elements == 0) {
+            refuse("bound[", b.cost, "] is not where the program writes its cost");
         }
-        kept_.append(arrays.kept);
-        return {&p, arrays.bound, static_cast<const T*>(arrays.bound[cost])};
-    }
-
-    TrainSettings<T> settings(std::size_t rows, std::size_t batch, const Ranges& parameters, std::size_t cost,
-                              bool shuffled, std::uint64_t seed, std::uint64_t stream, const nb::object& address) {
-        if (batch == 0 || rows == 0) refuse("rows and batch must be at least 1");
-        rows_ = rows;
-        batch_ = batch;
-        TrainSettings<T> s;
-        s.full = bind(0, 3, cost, batch);
-        s.last = bind(1, 4, cost, rows % batch);
-        s.state = checked_arrays(*program_, kept_[3], kept_[2]).state;
-        for (std::size_t i = 0; i < parameters.shape(0); ++i) {
-            const std::int64_t* const range = parameters.data() + 2 * i;
-            if (range[0] < 0 || range[1] < 0) refuse("a range of parameters is negative");
-            s.parameters.push_back({static_cast<std::size_t>(range[0]), static_cast<std::size_t>(range[1])});
-        }
-        s.sources = sources_.sources();
-        s.rows = rows;
-        s.batch = batch;
-        s.shuffled = shuffled;
-        s.seed = seed;
-        s.stream = stream;
-        if (!address.is_none()) s.counter = counter(address, s);
-        return s;
+        b.arrays.append(arrays.kept);
+        return {&p, arrays.bound, static_cast<const T*>(arrays.bound[b.cost])};
     }
 
     // The second number of an address that the programs read and nobody else writes.
-    std::int64_t* counter(const nb::object& object, const TrainSettings<T>& s) {
+    static std::int64_t* counter(const nb::object& object, const TrainSettings<T>& s) {
         Address address;
         if (!nb::try_cast(object, address, false)) refuse("address must be a writable C-contiguous array of 2 int64");
         for (const TrainProgram<T>* p : {&s.full, &s.last}) {
@@ -179,7 +244,6 @@ private:
                 refuse("address must be one of the bound arrays of each program, which reads 2 integers there");
             }
         }
-        kept_.append(object);
         return address.data() + 1;
     }
 
@@ -193,11 +257,10 @@ private:
         return false;
     }
 
-    nb::list kept_;
-    Program<T>* program_;
-    Sources sources_;
-    std::size_t rows_ = 0, batch_ = 0;
+    Binding binding_;
     Trainer<T> trainer_;
+    bool holds_rows_ = true;
+    int running_ = 0;
 };
 
 template <class T>
@@ -222,6 +285,10 @@ void bind(nb::module_& m, const char* name) {
              "infinite weights, runaway, out of steps or out of time. Ctrl-C leaves as KeyboardInterrupt, after a whole "
              "step. scalars: one row for each step of this call, or one for all. first_step, epoch_cost: where the first "
              "epoch goes on. steps_limit: in all calls; seconds_limit: of this one.")
+        .def("take", &Bound::take, "full"_a, "last"_a.none(), nb::kw_only(), "bound"_a, "last_bound"_a.none() = nb::none(),
+             "sources"_a.none() = nb::none(), "rows"_a, "batch"_a, "shuffled"_a = true,
+             "Go on with other rows, by programs for them; state, best parameters and the number of steps stay.")
+        .def("release", &Bound::release, "Let go of the arrays; the next run is after `take`.")
         .def("stop", [](Bound& b) { b.trainer().request_stop(); }, "From any thread: end before the next step.")
         .def("load_best", [](Bound& b) { b.trainer().load_best(); },
              "Put the parameters of the lowest cost into the state; what was packed of them may stay as it is.")

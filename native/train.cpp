@@ -22,7 +22,21 @@ constexpr std::uint64_t snapshot_steps = 64;
 template <class T>
 Trainer<T>::Trainer(TrainSettings<T> settings)
     : settings_(std::move(settings)), best_cost_(std::numeric_limits<double>::infinity()) {
-    const TrainSettings<T>& s = settings_;
+    check(settings_);
+    for (const StateRange& range : settings_.parameters) parameters_bytes_ += range.count * sizeof(T);
+    make_room();
+}
+
+template <class T>
+void Trainer<T>::take(TrainSettings<T> settings) {
+    check(settings);
+    settings_ = std::move(settings);
+    goes_on_ = undoable_ = false;
+    make_room();
+}
+
+template <class T>
+void Trainer<T>::check(const TrainSettings<T>& s) {
     if (s.rows == 0 || s.batch == 0 || s.batch > s.rows) {
         throw std::invalid_argument("a batch must have from 1 to all " + std::to_string(s.rows) + " rows; got " +
                                     std::to_string(s.batch));
@@ -37,12 +51,14 @@ Trainer<T>::Trainer(TrainSettings<T> settings)
         if (range.offset % sizeof(T) != 0 || range.offset > bytes || range.count > (bytes - range.offset) / sizeof(T)) {
             throw std::invalid_argument("a range of parameters leaves the state");
         }
-        parameters_bytes_ += range.count * sizeof(T);
     }
-    if (s.shuffled) {
-        order_.resize(s.rows);
-        workspace_.resize(permutation_workspace(s.rows));
-    }
+}
+
+template <class T>
+void Trainer<T>::make_room() {
+    if (!settings_.shuffled) return;
+    order_.resize(settings_.rows);
+    workspace_.resize(permutation_workspace(settings_.rows));
 }
 
 template <class T>

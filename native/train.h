@@ -97,6 +97,11 @@ public:
     // BadIndexError.
     TrainStatus run(const TrainRun& run);
 
+    // Between runs: goes on with other rows, in batches of another size, by programs with the same state and scalars.
+    // What the state is, which was the best and how many steps there were stays; no step on the earlier rows can be
+    // undone. std::invalid_argument as from the constructor, with nothing changed.
+    void take(TrainSettings<T> settings);
+
     void request_stop() noexcept { stop_.request(); }
 
     const TrainProgress& progress() const { return progress_; }
@@ -140,6 +145,8 @@ private:
         bool checked;         // the parameters after each step of the last epoch
     };
 
+    static void check(const TrainSettings<T>& settings);
+    void make_room();
     void begin(const TrainRun& run);
     void bind(int threads);
     TrainStatus epochs(const TrainRun& run);

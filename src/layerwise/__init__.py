@@ -22,6 +22,7 @@ from layerwise.errors import (
     UnknownName,
 )
 from layerwise.explain.draw import Drawing, draw
+from layerwise.fit.blocks import Blocks
 from layerwise.fit.callbacks import Callback, FitInfo
 from layerwise.fit.diagnostics import LayerReport
 from layerwise.fit.history import Epoch, Fit, History
@@ -131,6 +132,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "Blocks",
     "CSVLog",
     "Callback",
     "CheckpointError",

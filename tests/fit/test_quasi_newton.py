@@ -423,20 +423,45 @@ def test_a_batch_of_all_rows_is_the_whole_data_set():
         assert len(lw.train(net, X, T, optimizer=lw.LBFGS(), batch_size=batch_size, epochs=2).history) == 2
 
 
-def test_a_random_cost_is_refused(monkeypatch):
-    # What a network with dropout gives: a step that reads where its random numbers are.
-    from dataclasses import replace
-
-    from layerwise.network.build import StepGraph
-
-    plain = StepGraph.step
-    address = lw.input("address", (2,), "integer")
-    monkeypatch.setattr(StepGraph, "step", lambda self, runs=None: replace(plain(self, runs), address=address))
-    net, X, T = problem()
-    with pytest.raises(
-        lw.DataError, match=r"LBFGS needs a cost that is the same .* dropout or noise .* layerwise.Adam"
-    ):
+@pytest.mark.parametrize("option", [{"dropout": 0.2}, {"noise": 0.1}, {"dropout": lw.Constant(0.1)}])
+def test_a_random_cost_is_refused(option):
+    _, X, T = problem()
+    net = lw.Network([3, 5, 2], **option)
+    with pytest.raises(lw.DataError, match=r"LBFGS needs a cost that is the same .* dropout or noise .*\.Adam"):
         lw.train(net, X, T, **LBFGS)
+
+
+def test_weights_that_are_limited_after_a_step_are_refused():
+    _, X, T = problem()
+    net = lw.Network([3, 5, 2], max_norm=1.0)
+    with pytest.raises(lw.DataError, match=r"LBFGS changes W1 by line searches, and .* Leave max_norm out"):
+        lw.train(net, X, T, **LBFGS)
+
+
+@pytest.mark.parametrize("engine", ["native", "numpy"])
+@pytest.mark.parametrize(
+    "option", [{"l2": 0.01}, {"l1": 0.001, "parametrisation": "ntk"}, {"normalisation": "layer"}], ids=repr
+)
+def test_penalties_and_layers_are_part_of_the_cost(option, engine):
+    _, X, T = problem()
+    net = lw.Network([3, 5, 2], hidden="tanh", **option)
+    fit = lw.train(net, X, T, epochs=15, engine=engine, **LBFGS)
+    cost, _ = net.cost_and_gradients(fit.params, X, T, training=True, engine=engine)
+    assert fit.history[-1].cost == pytest.approx(cost, rel=1e-12)
+    assert (np.diff(fit.history.cost) < 0).all()
+
+
+def test_running_statistics_follow_the_iterates():
+    # An iteration is one step for them: a tenth of the way to the statistics of all rows at its weights.
+    _, X, T = problem()
+    net = lw.Network([3, 5, 2], hidden="tanh", normalisation="batch")
+    mean = np.zeros(5)
+    for n in range(1, 5):
+        fit = lw.train(net, X, T, epochs=n, **LBFGS)
+        mean = 0.9 * mean + 0.1 * (X @ fit.params["W1"]).mean(axis=0)
+        np.testing.assert_allclose(fit.params["mean1"], mean, rtol=1e-10, atol=1e-14)
+        cost, _ = net.cost_and_gradients(fit.params, X, T, training=True)
+        assert fit.history[-1].cost == pytest.approx(cost, rel=1e-12)
 
 
 def test_scipy_is_named_where_it_is_absent(monkeypatch):

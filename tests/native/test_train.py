@@ -381,6 +381,139 @@ def test_stop_from_another_thread() -> None:
     assert trainer.epoch == trainer.epochs_done + 1
 
 
+def taken(fit: Fit) -> dict:
+    """What `take` is told of the rows of a fit; its programs come first."""
+    return {
+        "bound": fit.bound,
+        "last_bound": fit.bound if fit.last_words else None,
+        "sources": [fit.X, fit.Y] if fit.gather else None,
+        "rows": fit.N,
+        "batch": fit.batch,
+        "shuffled": fit.shuffled,
+    }
+
+
+def programs(fit: Fit) -> tuple:
+    return fit.words.load(), fit.last_words.load() if fit.last_words else None
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("released", [False, True])
+@pytest.mark.parametrize(("N", "batch"), [(50, 16), (16, 16), (33, 16), (40, 8), (7, 1), (200, 100)])
+def test_other_rows_go_on_from_the_same_state(dtype: str, released: bool, N: int, batch: int) -> None:
+    fit, other = Fit(dtype, 50, 16), Fit(dtype, N, batch)
+    trainer = fit.trainer()
+    _, costs = fit.run(trainer, 2, 0.01)
+    assert costs.tolist() == fit.steps(2, 0.01)[1]
+    if released:
+        trainer.release()
+    trainer.take(*programs(other), **taken(other))
+    other.start = fit.state.copy()
+    status, costs = other.run(trainer, 3, 0.01, first_epoch=5)
+    expected = other.steps(3, 0.01, first_epoch=5)
+    assert (status, costs.tolist()) == ("done", expected[1])
+    assert same(other.weights(fit.state), expected[2])
+    assert trainer.steps == 8 + expected[3]
+    trainer.step_back()
+    assert same(other.weights(fit.state), other.trusted)
+    # And back to the first rows.
+    again = Fit(dtype, 50, 16)
+    again.start = fit.state.copy()
+    trainer.take(*programs(fit), **taken(fit))
+    again.run(trainer, 1, 0.01, first_epoch=3)
+    assert same(fit.weights(), again.steps(1, 0.01, first_epoch=3)[2])
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_the_best_outlives_other_rows(marked: bool) -> None:
+    fit, other = Fit("float64", 50, 16), Fit("float64", 33, 16)
+    trainer = fit.trainer()
+    start = fit.weights()
+    trainer.best_cost = 0.0
+    fit.run(trainer, 1, 0.01, keep_best=True, best_by_cost=False)
+    if marked:
+        trainer.mark_best()
+    best = fit.weights() if marked else start
+    trainer.release()
+    trainer.take(*programs(other), **taken(other))
+    other.run(trainer, 100, 0.01, keep_best=True, best_by_cost=False)
+    trainer.load_best()
+    assert same(fit.weights(), best)
+
+
+def test_no_step_on_earlier_rows_is_undone() -> None:
+    fit, other = Fit("float32", 50, 16), Fit("float32", 33, 16)
+    trainer = fit.trainer()
+    fit.run(trainer, 1, 0.01)
+    trainer.take(*programs(other), **taken(other))
+    before = fit.weights()
+    trainer.step_back()
+    assert same(fit.weights(), before)
+    # Weights of infinite cost on the first of the other rows: they are what they were when these came.
+    other.X[:] = 1e30
+    assert other.run(trainer, 1, 0.01)[0] == "infinite cost"
+    assert same(fit.weights(), before)
+
+
+def test_rows_that_do_not_fit_change_nothing() -> None:
+    fit, other = Fit("float64", 50, 16), Fit("float64", 33, 16)
+    trainer = fit.trainer()
+    fit.run(trainer, 1, 0.01)
+    wrong = [
+        ({"rows": 0}, "rows and batch must be at least 1"),
+        ({"sources": [fit.X[:20], fit.Y]}, "must have 33 rows; got 20"),
+        ({"batch": 8}, "a program of 8 rows is needed"),
+        ({"rows": 32}, "a program of 0 rows is needed"),
+        ({"bound": []}, "bound"),
+    ]
+    for change, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            trainer.take(*programs(other), **{**taken(other), **change})
+    with pytest.raises(ValueError, match="remaining rows"):
+        trainer.take(programs(other)[0], None, **{**taken(other), "last_bound": None})
+    single = Fit("float32", 33, 16)
+    with pytest.raises((TypeError, RuntimeError)):
+        trainer.take(*programs(single), **taken(single))
+    fit.run(trainer, 1, 0.01, first_epoch=2)
+    assert same(fit.weights(), fit.steps(2, 0.01)[2])
+
+
+def test_without_rows_nothing_runs() -> None:
+    fit = Fit("float64", 50, 16)
+    trainer = fit.trainer()
+    fit.run(trainer, 1, 0.01, keep_best=True)
+    references = sys.getrefcount(fit.X)
+    trainer.release()
+    assert sys.getrefcount(fit.X) < references
+    for run in (lambda: fit.run(trainer, 1, 0.01), trainer.step_back):
+        with pytest.raises(ValueError, match="the trainer holds no rows: take some first"):
+            run()
+    trainer.mark_best()
+    trainer.load_best()
+    assert trainer.steps == 4
+
+
+def test_rows_stay_during_a_run() -> None:
+    fit, other = Fit("float32", 50, 16), Fit("float32", 33, 16)
+    trainer, refused = fit.trainer(), []
+
+    def change() -> None:
+        while trainer.steps == 0:
+            time.sleep(0.001)
+        for attempt in (trainer.release, lambda: trainer.take(*programs(other), **taken(other))):
+            try:
+                attempt()
+            except ValueError as error:
+                refused.append(str(error))
+        trainer.stop()
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    fit.run(trainer, 1_000_000, 1e-6)
+    thread.join()
+    assert refused == ["the trainer is running"] * 2
+
+
 CTRL_C = """
     import os, signal, sys, threading, time
     sys.path[:0] = {path}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from layerwise.compile.lower import State, lower, packing
 from layerwise.compile.memory import ALIGNMENT
 from layerwise.compile.program import Program
 from layerwise.engine.programs import compiled, constant_array, native, target
-from layerwise.engine.training import Data, Outcome, Run, Step, Stop
+from layerwise.engine.training import N_MEASURED_TABLES, NO_ROWS, Data, Outcome, Run, Step, Stop
 from layerwise.graph.node import Node
 from layerwise.graph.shapes import resolve
 from layerwise.randomness import Stream
@@ -29,8 +31,8 @@ _SCALARS_AHEAD = 65536
 """Steps whose scalars are computed together, so that one call runs at most so many, or one epoch."""
 _MEASURED = 8192
 """Rows that are measured at once."""
-_N_MEASURED_TABLES = 2
-"""Inputs and targets; the weights of samples take no part in what is found for each of them."""
+_KEPT = 32
+"""Programs that are kept for numbers of rows that come again."""
 
 
 def step_program(
@@ -68,19 +70,17 @@ class NativeTraining:
         self._step, self._data, self._dtype, self._isa = step, data, np.dtype(dtype), isa
         self.engine = f"native {isa or native.best_isa()}"
         self._state = State()
-        full = step_program(step, data.batch_size, dtype, isa, self._state, gathers=data.steps > 1)
-        rest = data.n_rows % data.batch_size
-        last = step_program(step, rest, dtype, isa, self._state) if rest else None
+        self._programs = _Recent[_Ready]()
+        self._measures = _Recent[_Measure]()
+        self._address = data.address(1)  # its step is counted in native code
+        full, last = self._programs_for(data)
         self._memory = _aligned_zeros(self._state.size)
         self._packing = compiled(packing(self._state, target(dtype, isa)), isa)
         for node in start:
             self._put(node, start[node])
         self._pack()
-        self._costs = [np.zeros((), dtype) for _ in (full, last)]
-        self._address = data.address(1)  # its step is counted in native code
-        self._measures: dict[int, _Measure] = {}
-        self._sources = [_gatherable(table, data.batch_size < data.n_rows) for table in data.tables]
-        self._trainer = self._bound(full, last)
+        self._sources = _gathered_from(data)
+        self._trainer = self._trainer_of(full, last)
 
     def _put(self, node: Node, value: Array) -> None:
         matrix = np.asarray(value, self._dtype).reshape(self._state.places[node].rows, -1)
@@ -115,40 +115,72 @@ class NativeTraining:
     def _pack(self) -> None:
         self._packing.run([], self._memory)
 
-    def _bound(self, full: Program, last: Program | None) -> Any:
+    def _programs_for(self, data: Data) -> tuple[_Ready, _Ready | None]:
+        """The programs of whole batches, and of the rows that remain."""
+        rest = data.n_rows % data.batch_size
+        full = self._ready(data.batch_size, data.steps > 1)
+        return full, self._ready(rest, True) if rest else None
+
+    def _ready(self, rows: int, gathers: bool) -> _Ready:
+        found = self._programs.get((rows, gathers))
+        if found is None:
+            size = self._state.size
+            program = step_program(self._step, rows, self._dtype.name, self._isa, self._state, gathers)
+            assert size in (0, self._state.size), "the state does not depend on the number of rows"
+            cost = np.zeros((), self._dtype)
+            constants: list[Array | None] = [
+                cost if b.written else constant_array(b.node, self._dtype) for b in program.bound
+            ]
+            found = self._programs.keep((rows, gathers), _Ready(program, compiled(program, self._isa), constants))
+        return found
+
+    def _trainer_of(self, full: _Ready, last: _Ready | None) -> Any:
         places = [self._state.places[W] for W in self._step.weights]
         kind: Any = native.Trainer32 if self._dtype == np.float32 else native.Trainer64
-        (cost,) = (i for i, b in enumerate(full.bound) if b.written)
-        shuffled = self._data.batch_size < self._data.n_rows
+        (cost,) = (i for i, b in enumerate(full.program.bound) if b.written)
         return kind(
-            compiled(full, self._isa),
-            None if last is None else compiled(last, self._isa),
+            full.code,
+            None if last is None else last.code,
+            **self._rows_bound(full, last),
             state=self._memory,
-            bound=self._arrays(full, self._costs[0]),
-            last_bound=None if last is None else self._arrays(last, self._costs[1]),
-            sources=self._sources if self._data.steps > 1 else [],
-            rows=self._data.n_rows,
-            batch=self._data.batch_size,
             parameters=np.array([(p.offset, p.stride * (1 if p.packed else p.rows)) for p in places]).reshape(-1, 2),
             cost=cost,
-            shuffled=shuffled,
             seed=int(self._data.seed),
             stream=int(Stream.SHUFFLE),
-            address=self._address if any(b.node is self._step.address for b in full.bound) else None,
+            address=self._address if any(b.node is self._step.address for b in full.program.bound) else None,
         )
 
-    def _arrays(self, program: Program, cost: Array) -> list[Array]:
+    def _rows_bound(self, full: _Ready, last: _Ready | None) -> dict[str, Any]:
+        """What a trainer is told of the rows."""
+        data = self._data
+        return {
+            "bound": self._arrays(full),
+            "last_bound": None if last is None else self._arrays(last),
+            "sources": self._sources if data.steps > 1 else [],
+            "rows": data.n_rows,
+            "batch": data.batch_size,
+            "shuffled": data.batch_size < data.n_rows,
+        }
+
+    def _arrays(self, ready: _Ready) -> list[Array]:
         """What the program's bound nodes are: constants, tables as they are, the address, and room for the cost."""
-        return [cost if b.written else self._array(b.node) for b in program.bound]
+        pairs = zip(ready.program.bound, ready.constants, strict=True)
+        return [self._array(b.node) if constant is None else constant for b, constant in pairs]
 
     def _array(self, node: Node) -> Array:
-        constant = constant_array(node, self._dtype)
-        if constant is not None:
-            return constant
         if node is self._step.address:
             return self._address
         table = self._data.tables[self._step.tables.index(node)]
         return np.require(table, np.int64 if node.kind == "integer" else self._dtype, ["C", "A"])
+
+    def take(self, data: Data | None) -> None:
+        self._data = data or NO_ROWS
+        self._sources = [] if data is None else _gathered_from(data)
+        if data is None:
+            self._trainer.release()
+        else:
+            full, last = self._programs_for(data)
+            self._trainer.take(full.code, None if last is None else last.code, **self._rows_bound(full, last))
 
     def start_from(self, cost: float) -> None:
         self._trainer.best_cost = cost
@@ -188,7 +220,7 @@ class NativeTraining:
         scalars, runs = self._scalars(steps), self._trainer.runs
         try:
             status = self._trainer.run(
-                run.first_epoch + len(outcome.costs),
+                self._data.order(run.first_epoch + len(outcome.costs)),
                 epochs,
                 scalars,
                 costs,
@@ -210,6 +242,7 @@ class NativeTraining:
         outcome.costs += costs[:done].tolist()
         outcome.seconds += (begun + seconds[:done]).tolist()
         partial = outcome.stopped not in ("", "runaway")
+        outcome.whole_cost = self._trainer.epoch_cost
         outcome.epoch_steps = self._trainer.epoch_steps if partial else 0
         outcome.epoch_cost = self._trainer.epoch_cost if partial else 0.0
         if outcome.epoch_steps == self._data.steps:  # Ctrl-C was heard when the run was done: its epochs are whole
@@ -245,13 +278,17 @@ class NativeTraining:
     def step_back(self) -> None:
         self._trainer.step_back()
 
-    def last_rows(self, epoch: int, most: int) -> Array | slice:
-        n = self._data.n_rows
-        if self._data.steps == 1:
+    def last_batch(self, epoch: int, most: int) -> tuple[Array, ...]:
+        rows = self._last_rows(epoch, most)
+        return tuple(table[rows] for table in self._data.tables)
+
+    def _last_rows(self, epoch: int, most: int) -> Array | slice:
+        data, n = self._data, self._data.n_rows
+        if data.steps == 1:
             return slice(most)
         order, workspace = np.empty(n, np.int64), np.empty(native.permutation_workspace(n), np.uint64)
-        native.permutation(int(self._data.seed), int(Stream.SHUFFLE), epoch, order, workspace)
-        return order[(self._data.steps - 1) * self._data.batch_size :][:most]
+        native.permutation(int(data.seed), int(Stream.SHUFFLE), data.order(epoch), order, workspace)
+        return order[(data.steps - 1) * data.batch_size :][:most]
 
     def measure(self, tables: tuple[Array, ...], rows: Array | slice = slice(None)) -> list[Array]:
         own = tables is self._data.tables
@@ -260,9 +297,8 @@ class NativeTraining:
         parts: list[list[Array]] = []
         for first in range(0, len(rows), _MEASURED):
             block = rows[first : first + _MEASURED]
-            if len(block) not in self._measures:
-                self._measures[len(block)] = self._measure_of(len(block))
-            parts.append(self._measures[len(block)].run(self._memory, sources[:_N_MEASURED_TABLES], block))
+            ready = self._measures.get(len(block)) or self._measures.keep(len(block), self._measure_of(len(block)))
+            parts.append(ready.run(self._memory, sources[:N_MEASURED_TABLES], block))
         return parts[0] if len(parts) == 1 else [np.concatenate(part) for part in zip(*parts, strict=True)]
 
     def _measure_of(self, rows: int) -> _Measure:
@@ -272,10 +308,49 @@ class NativeTraining:
             {str(self._step.tables[0].shape[0]): rows},
             target(self._dtype.name, self._isa),
             state=self._state,
-            gathered=self._step.tables[:_N_MEASURED_TABLES],
+            gathered=self._step.tables[:N_MEASURED_TABLES],
         )
         assert self._state.size == size, "what is measured needs nothing in the state that a step does not need"
         return _Measure(program, self._dtype, self._isa)
+
+
+_T = TypeVar("_T")
+
+
+class _Recent(Generic[_T]):
+    """The values that were asked for last, by key."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Hashable, _T] = OrderedDict()
+
+    def get(self, key: Hashable) -> _T | None:
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        return self._kept.get(key)
+
+    def keep(self, key: Hashable, value: _T) -> _T:
+        self._kept[key] = value
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        return value
+
+
+@dataclass(frozen=True, eq=False)
+class _Ready:
+    """A program of a step for so many rows.
+
+    Parameters
+    ----------
+    program : Program
+    code : Any
+        As native code holds it.
+    constants : list of array or None
+        What is bound and does not depend on the rows: constants, and room for the cost.
+    """
+
+    program: Program
+    code: Any
+    constants: list[Array | None]
 
 
 class _Measure:
@@ -302,6 +377,10 @@ def _gatherable(table: Array, shuffled: bool) -> Array:
         table = table.astype(np.float64 if table.dtype.kind == "f" else table.dtype.newbyteorder("="))
     together = table.ndim < 2 or abs(table.strides[1]) <= 64
     return table if together or not shuffled else np.ascontiguousarray(table)
+
+
+def _gathered_from(data: Data) -> list[Array]:
+    return [_gatherable(table, data.batch_size < data.n_rows) for table in data.tables]
 
 
 def _aligned_zeros(size: int) -> Array:

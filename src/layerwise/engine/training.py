@@ -20,7 +20,9 @@ from layerwise.types import Array
 
 Scalars = Callable[[Any], Mapping[Node, Any]]
 """What is fed at the steps with these numbers, counted from 1: for an array of numbers, arrays or plain numbers."""
-Stop = Literal["", "cost", "weights", "runaway", "steps", "time", "interrupted"]
+Stop = Literal["", "cost", "weights", "runaway", "steps", "time", "interrupted", "failed"]
+N_MEASURED_TABLES = 2
+"""Inputs and targets; the weights of samples take no part in what is found for each of them."""
 Best = Literal["", "cost", "marked"]
 """Which values `Training.restore_best` goes back to: none, those of the lowest cost, those that were marked."""
 
@@ -76,11 +78,14 @@ class Data:
     seed : int
         Of the order of rows, which is another one in each epoch, and of the random numbers of steps. A batch of all
         rows takes them as they come.
+    block : int
+        Its number, from 0, where an epoch has the rows of several: each has an order of its own.
     """
 
     tables: tuple[Array, ...]
     batch_size: int
     seed: int
+    block: int = 0
 
     @property
     def n_rows(self) -> int:
@@ -96,14 +101,28 @@ class Data:
         """Where the random numbers of the step with this number are."""
         return address_of(self.seed, step)
 
+    def order(self, epoch: int) -> int:
+        """The number of the order that the rows have in an epoch, in `Stream.SHUFFLE`."""
+        return epoch + (self.block << 32)
+
     def batches(self, epoch: int) -> Iterator[Array | slice]:
         """The rows of each batch."""
         if self.batch_size >= self.n_rows:
             yield slice(None)
             return
-        order = permutation(self.seed, Stream.SHUFFLE, epoch, self.n_rows)
+        order = permutation(self.seed, Stream.SHUFFLE, self.order(epoch), self.n_rows)
         for first in range(0, self.n_rows, self.batch_size):
             yield order[first : first + self.batch_size]
+
+
+NO_ROWS = Data((), 1, 0)
+"""What a training holds between two blocks of rows."""
+
+
+def cost_of(training: Training, tables: tuple[Array, ...]) -> float:
+    """The cost of these rows at the present weights, without penalties."""
+    losses = training.measure(tables)[0].astype(np.float64)
+    return float(np.mean(losses if len(tables) == N_MEASURED_TABLES else losses * tables[N_MEASURED_TABLES]))
 
 
 @dataclass(frozen=True)
@@ -149,13 +168,17 @@ class Outcome:
         Of each whole epoch: the average of its steps' costs; when it ended, since the run began.
     stopped : str
         Why it ended early: a cost or a weight that is not finite, an epoch whose cost was above the limit, as many
-        steps or seconds as there may be, Ctrl-C.
+        steps or seconds as there may be, Ctrl-C, rows that could not be had.
     cost : float
         The one that was not finite.
     epoch_steps : int
         Steps of the epoch that was begun last and is not whole.
     epoch_cost : float
         The sum of cost times rows over those.
+    whole_cost : float
+        Likewise over the last epoch that is whole.
+    error : Exception, optional
+        Why rows could not be had.
     whole : bool
         False where Ctrl-C came while this was written, so that it may not be what the values say.
     """
@@ -166,6 +189,8 @@ class Outcome:
     cost: float = math.nan
     epoch_steps: int = 0
     epoch_cost: float = 0.0
+    whole_cost: float = 0.0
+    error: Exception | None = None
     whole: bool = True
 
 
@@ -225,8 +250,12 @@ class Training(Protocol):
         """Go back to the best weights; an engine has them only after runs that keep them."""
         ...
 
-    def last_rows(self, epoch: int, most: int) -> Array | slice:
-        """At most so many rows of the last batch of an epoch."""
+    def last_batch(self, epoch: int, most: int) -> tuple[Array, ...]:
+        """The tables of at most so many rows of the last batch of an epoch."""
+        ...
+
+    def take(self, data: Data | None) -> None:
+        """Go on with other rows, between runs; None: hold none until there are others. All else stays as it is."""
         ...
 
     def measure(self, tables: tuple[Array, ...], rows: Array | slice = slice(None)) -> list[Array]:
@@ -298,6 +327,7 @@ class NumpyTraining:
                 if outcome.stopped:
                     return outcome
                 outcome.whole = False
+                outcome.whole_cost = outcome.epoch_cost
                 outcome.costs.append(outcome.epoch_cost / self._data.n_rows)
                 outcome.seconds.append(time.monotonic() - began)
                 outcome.epoch_steps, outcome.epoch_cost = 0, 0.0
@@ -364,9 +394,13 @@ class NumpyTraining:
     def restore_best(self) -> None:
         self._state = replace(self._state, now={**self._state.now, **self.best()})
 
-    def last_rows(self, epoch: int, most: int) -> Array | slice:
+    def last_batch(self, epoch: int, most: int) -> tuple[Array, ...]:
         *_, rows = self._data.batches(epoch)
-        return slice(most) if isinstance(rows, slice) else rows[:most]
+        rows = slice(most) if isinstance(rows, slice) else rows[:most]
+        return tuple(table[rows] for table in self._data.tables)
+
+    def take(self, data: Data | None) -> None:
+        self._data = data or NO_ROWS
 
     def measure(self, tables: tuple[Array, ...], rows: Array | slice = slice(None)) -> list[Array]:
         return self._measure.run(self._feeds(rows, tables))

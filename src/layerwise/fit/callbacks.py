@@ -22,8 +22,8 @@ class FitInfo:
     ----------
     network : Network
     optimizer : UpdateRule
-    samples : int
-        Rows that are learned from.
+    samples : int or None
+        Rows that are learned from; None where they come in blocks that nobody has counted.
     batch_size : int
         Rows a step.
     epochs : int
@@ -41,7 +41,7 @@ class FitInfo:
 
     network: Network
     optimizer: UpdateRule
-    samples: int
+    samples: int | None
     batch_size: int
     epochs: int
     seed: int
@@ -63,7 +63,7 @@ class FitInfo:
             "parameters": self.network.n_parameters,
             "optimizer": type(rule).__name__,
             **{name: value if isinstance(value, float) else str(value) for name, value in rule.hyperparameters.items()},
-            "samples": self.samples,
+            **({} if self.samples is None else {"samples": self.samples}),
             "batch_size": self.batch_size,
             "epochs": self.epochs,
             "seed": self.seed,

@@ -193,7 +193,7 @@ class Course(abc.ABC):
         return FitInfo(
             task.net,
             self._optimizer,
-            task.data.n_rows,
+            task.n_rows,
             task.data.batch_size,
             task.epochs,
             int(task.data.seed),

@@ -6,12 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import numpy as np
-
 from layerwise.compile.plan import plan
-from layerwise.engine.choice import training
 from layerwise.engine.reference import Runner
-from layerwise.engine.training import Outcome, Run
+from layerwise.engine.training import Outcome, Run, cost_of
+from layerwise.fit.blocks import spread_rows
 from layerwise.fit.course import Course
 from layerwise.fit.divergence import Growth
 from layerwise.fit.history import Epoch
@@ -23,7 +21,7 @@ from layerwise.types import Array
 GROWTH = 100.0
 """An epoch whose cost is this many times that of the starting weights is a fit that runs away."""
 _SAMPLE = 256
-"""Rows from which the cost is found at the start and after the last step: more would cost as much as a step."""
+"""Rows from which the cost is found after the last step: more would cost as much as a step."""
 _GLANCE = 0.25
 """Seconds between looks at a fit that only its progress is shown of: runs of so many epochs cost nothing measurable."""
 _LAST_FINITE = "The last weights whose cost was finite are kept."
@@ -69,16 +67,15 @@ class Loop(Course):
         self._saves = saves
         self.epoch_cost = start.epoch_cost
         self._graph = task.step_graph()
-        steps = task.data.steps
         before = {"epochs_done": len(start.epochs), "steps_done": start.steps - start.epoch_steps}
         before |= {"forgotten": task.forgotten}
-        self._rules = [RuleRun(fed.rule, steps, task.epochs, **before) for fed in self._graph.fed]
+        self._rules = [RuleRun(fed.rule, task.steps, task.epochs, **before) for fed in self._graph.fed]
         if len(start.schedules) == len(self._rules):  # else of a fit with other groups
             for run, state in zip(self._rules, start.schedules, strict=True):
                 run.restore(state)
         values = self._graph.start(start.params, task.dtype)
         values |= {node: start.slots[node.name] for node in self._graph.slots.values() if node.name in start.slots}
-        self._training = training(task.engine, self._graph.step(self._rules), task.data, values, task.dtype)
+        self._training = task.training(self._graph.step(self._rules), values)
         nodes = self._graph.graph.parameters
         best = {nodes[name]: array for name, array in start.best_params.items()}
         if start.steps or not math.isnan(start.first_cost):
@@ -106,16 +103,15 @@ class Loop(Course):
     def run(self) -> None:
         task = self.task
         if math.isnan(self._first_cost):
-            self._first_cost = self._cost_of(self._some_rows()) + self._penalties()
+            rows = spread_rows(task.data.tables) if task.blocks is None else task.blocks.spread
+            self._first_cost = cost_of(self._training, rows) + self._penalties()
             self._training.start_from(self._first_cost)
-        bounded = LOSSES[task.net.loss.name].nonnegative
-        limit = GROWTH * self._first_cost if bounded and self._first_cost > 0 else math.inf
         if self._saves is not None:
             self._saves.begin(self)
         if self.epochs and self._looks:
             self._judge() if not self._judged else self._stop_if_exhausted()
         while not self.stop_reason and len(self.epochs) < task.epochs:
-            self._go_on(limit)
+            self._go_on()
         if not self.stop_reason:
             self._say_done()
         if not self.diverged and self.steps > self._start.steps:
@@ -124,20 +120,27 @@ class Loop(Course):
             self._saves.at_end(self)
         self._take_best()
 
-    def _go_on(self, limit: float) -> None:
+    def _go_on(self) -> None:
         """As many epochs as nothing has to look at one by one, or as steps go to the next save."""
         task = self.task
+        # Only costs that are bounded below by 0 have ratios.
+        may_grow = not LOSSES[task.net.loss.name].nonnegative or not self._first_cost > 0
+        limit = math.inf if may_grow else GROWTH * self._first_cost
+        first_of_blocks = task.blocks is not None and not self.epochs
+        if task.blocks is not None:
+            # The rows of the start are of the first block, which may be unlike the others.
+            limit = math.inf if first_of_blocks else max(limit, GROWTH * self.epochs[0].cost)
         save_at = None if self._saves is None else self._saves.next_step(self.steps)
         last = min((s for s in (task.max_steps, save_at) if s is not None), default=None)
         run = Run(
             len(self.epochs) + 1,
-            1 if self._looks else min(self._stride, task.epochs - len(self.epochs)),
+            1 if self._looks or first_of_blocks else min(self._stride, task.epochs - len(self.epochs)),
             self.epoch_steps,
             self.epoch_cost,
             limit,
             last,
             math.inf if task.max_seconds is None else max(task.max_seconds - self._seconds(), 0.0),
-            "marked" if task.validation is not None else "cost" if limit < math.inf else "",
+            "marked" if task.validation is not None else "" if may_grow else "cost",
         )
         begun, before = self._seconds(), len(self.epochs)
         self._epoch = before + 1
@@ -147,6 +150,9 @@ class Loop(Course):
         self._torn = not outcome.whole
         if outcome.stopped == "interrupted":
             raise KeyboardInterrupt
+        if outcome.error is not None:
+            self._raised = outcome.error
+            raise outcome.error
         if outcome.stopped in ("cost", "weights", "runaway"):
             self._stop_diverged(outcome)
         elif outcome.stopped == "time":
@@ -163,11 +169,12 @@ class Loop(Course):
             self._saves.after_run(self)
 
     def _record(self, outcome: Outcome, begun: float) -> None:
-        first, steps = len(self.epochs) + 1, self.task.data.steps
-        last = self.steps - outcome.epoch_steps - (len(outcome.costs) - 1) * steps  # step of the first of these epochs
-        for i, (cost, seconds) in enumerate(zip(outcome.costs, outcome.seconds, strict=True)):
-            rate = self._rules[0].value("learning_rate", last + i * steps)
-            self.epochs.append(Epoch(first + i, cost, begun + seconds, learning_rate=rate))
+        number = len(self.epochs) + 1
+        whole = self.steps - outcome.epoch_steps
+        for later, cost, seconds in zip(range(len(outcome.costs))[::-1], outcome.costs, outcome.seconds, strict=True):
+            rate = self._rules[0].value("learning_rate", max(whole - later * self.task.steps, 1))
+            self.epochs.append(Epoch(number, cost, begun + seconds, learning_rate=rate))
+            number += 1
             self._judged = not self._looks
         self.epoch_steps, self.epoch_cost = outcome.epoch_steps, outcome.epoch_cost
         self._epoch = len(self.epochs) + (outcome.stopped not in ("", "runaway"))
@@ -185,16 +192,6 @@ class Loop(Course):
         self._saves.at_end(self)
         return self._saves.place
 
-    def _cost_of(self, rows: Array | slice) -> float:
-        """The cost of some training rows, without penalties."""
-        losses = self._training.measure(self.task.data.tables, rows)[0].astype(np.float64)
-        return float(np.mean(losses * self.task.data.tables[2][rows] if self.task.weighted else losses))
-
-    def _some_rows(self) -> Array | slice:
-        """Training rows spread over all of them: the first ones of a sorted table are like no others."""
-        n = self.task.data.n_rows
-        return slice(None) if n <= _SAMPLE else np.linspace(0, n - 1, _SAMPLE).astype(np.int64)
-
     def _penalties(self) -> float:
         """What the layers add to the cost at the present weights."""
         graph = self._graph.graph
@@ -205,7 +202,7 @@ class Loop(Course):
     def _check_last_step(self) -> None:
         """No further step would find out that the last one led to weights of infinite cost."""
         epoch = len(self.epochs) + (self.epoch_steps > 0)
-        cost = self._cost_of(self._training.last_rows(epoch, _SAMPLE))
+        cost = cost_of(self._training, self._training.last_batch(epoch, _SAMPLE))
         if not math.isfinite(cost):
             self._training.step_back()
             self._say_diverged(f"The cost is {cost} after the last step", _LAST_FINITE)

@@ -12,6 +12,7 @@ from typing import Any
 from layerwise.arrays import precision_name
 from layerwise.engine.training import Data
 from layerwise.errors import CheckpointError, DataError, DivergenceWarning, TrainingInterrupted
+from layerwise.fit.blocks import BlockReader, Blocks, batched, refuse_with_blocks
 from layerwise.fit.callbacks import Audience, Callback, keep_in
 from layerwise.fit.checkpoints import CheckpointFolder
 from layerwise.fit.course import Course
@@ -32,11 +33,11 @@ from layerwise.network.data import (
     check_parameters,
     check_targets,
     check_weights,
-    in_order,
     weighted_rows,
 )
 from layerwise.network.groups import Clip, Group
 from layerwise.network.network import Network
+from layerwise.network.schedules import Schedule
 from layerwise.network.updates import Momentum, UpdateRule
 from layerwise.randomness import Stream, permutation
 from layerwise.types import Array, FloatArray
@@ -45,7 +46,7 @@ from layerwise.types import Array, FloatArray
 def train(
     net: Network,
     X: Any,
-    Y: Any,
+    Y: Any = None,
     *,
     params: Mapping[str, Any] | Fit | None = None,
     optimizer: UpdateRule | LBFGS | None = None,
@@ -81,8 +82,9 @@ def train(
     Parameters
     ----------
     net : Network
-    X : (N, n_0) array_like
-        Samples in rows; any real dtype and memory layout. Converted batch by batch, never modified.
+    X : (N, n_0) array_like, or Blocks
+        Samples in rows; any real dtype and memory layout. Converted batch by batch, never modified. Or `Blocks` of
+        inputs and targets, where these are larger than memory; Y is then left out.
     Y : (N, n_L) array_like, or (N,) for one output or for the labels of cross-entropy
     params : dict of str to array, or Fit, optional
         Starting weights; by default ``net.initialise(seed)``. Not modified. From a `Fit` the training goes on after
@@ -197,8 +199,16 @@ def train(
             clip_norm=clip_norm,
         )
     start, dtype = _start(net, params, seed, dtype, optimizer)
-    tables, judge = _tables(net, X, Y, sample_weight, class_weight, validation, seed, dtype)
-    data = _batches(net, tables, batch_size, optimizer, seed, dtype)
+    blocks = None
+    if isinstance(X, Blocks):
+        refuse_with_blocks(Y=Y, sample_weight=sample_weight, class_weight=class_weight, every_steps=every_steps)
+        blocks = _reader(net, X, batch_size, optimizer, groups or {}, seed, dtype)
+        labels = blocks.sample[1].ndim == 1
+        judge = None if validation is None else given_rows(net, validation, dtype, labels, share=False)
+        data = Data(blocks.sample, blocks.batch_size, seed)
+    else:
+        tables, judge = _tables(net, X, Y, sample_weight, class_weight, validation, seed, dtype)
+        data = _batches(net, tables, batch_size, optimizer, seed, dtype)
     judged = None if judge is None else Validation(judge[0], judge[1], chosen_metrics(net, metric), net)
     for name, value in (("metric", metric), ("patience", patience)):
         if judged is None and value is not None:
@@ -222,6 +232,7 @@ def train(
         _listeners(on_epoch_end),
         _watch(progress),
         0 if _remembers(start, net, rule) else start.steps,
+        blocks,
     )
     restarts = 0 if restarts == 0 else checked_count(restarts, "restarts")
     notes = notes_before(net, data.tables[0], data.tables[1], start.params)
@@ -329,9 +340,31 @@ def _batches(
             "Give batch_size=None, or for minibatches another rule such as layerwise.Adam()."
         )
     check_batch(net, rows)
-    if rows == n:
-        tables = tuple(in_order(table, dtype) for table in tables)  # once, not in every epoch
-    return Data(tables, rows, seed)
+    return batched(tables, rows, seed, dtype)
+
+
+def _reader(
+    net: Network,
+    blocks: Blocks,
+    batch_size: Any,
+    rule: UpdateRule | LBFGS,
+    groups: Mapping[str, Group],
+    seed: int,
+    dtype: str,
+) -> BlockReader:
+    """The blocks, with the first of them read."""
+    if rule.full_batch or batch_size is None:
+        what = f"{type(rule).__name__} takes" if rule.full_batch else "batch_size=None is"
+        raise DataError(
+            f"{what} all samples at once, and of Blocks one is held at a time. Give a batch_size"
+            + (", and another rule such as layerwise.Adam()." if rule.full_batch else " such as 128.")
+        )
+    rows = checked_count(batch_size, "batch_size")
+    check_batch(net, rows)
+    scheduled = not isinstance(rule, LBFGS) and bool(rule.schedules)
+    numbers = [value for part in (*net.layers, *groups.values()) for value in vars(part).values()]
+    scheduled |= any(isinstance(value, Schedule) for value in numbers)
+    return BlockReader(blocks, net, dtype, rows, seed, scheduled)
 
 
 def _tables(

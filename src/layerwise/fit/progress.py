@@ -178,6 +178,8 @@ class Progress(Callback):
         """Samples a second."""
         if self._info is None or self._last is None or self._last.number <= self._before:
             return None
+        if self._info.samples is None:
+            return None
         return self._info.samples * (self._last.number - self._before) / max(self._at - self._begun, 1e-9)
 
 

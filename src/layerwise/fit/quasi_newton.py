@@ -51,6 +51,8 @@ class LBFGS:
     precision of the fit, and its weights are those of SciPy rounded to it. The fit also ends where the cost falls by no
     more than its rounding, and where a line search finds no lower cost.
 
+    For running statistics of batch normalisation an iteration is one step.
+
     What is remembered lies inside SciPy: ``train(..., params=fit)`` goes on from the weights alone, and such a fit
     cannot be saved to checkpoints.
 
@@ -258,7 +260,7 @@ class QuasiNewton(Course):
             if not tried.finite:
                 self._say_diverged(tried.cost)
                 raise _Enough
-            self._now = tried
+            self._now = _Point(tried.x, tried.cost, tried.gradient, now.state, now.number)  # no step yet
         elif not tried.finite:
             # On the way to a cost that is infinite or NaN, SciPy's interpolation gives steps of NaN. It is told of a
             # parabola instead: the slope of this iterate, and a minimum at a tenth of the way or 1 from here.

@@ -7,11 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from layerwise.engine.training import Data
+from layerwise.engine.blocks import BlockTraining
+from layerwise.engine.choice import training
+from layerwise.engine.training import Data, Step, Training
+from layerwise.fit.blocks import BlockReader
 from layerwise.fit.callbacks import Callback
 from layerwise.fit.history import Epoch
 from layerwise.fit.stopping import Best, Patience
 from layerwise.fit.validation import Validation
+from layerwise.graph.node import Node
 from layerwise.network.build import StepGraph, step_graph
 from layerwise.network.groups import Clip, Group
 from layerwise.network.network import Network
@@ -32,6 +36,7 @@ class Task:
     groups : dict of str to Group
     clip : Clip
     data : Data
+        With blocks, rows of the first of them.
     dtype, engine : str
     epochs : int
         The number of the last one.
@@ -47,6 +52,8 @@ class Task:
         Given the last epoch of each run, which may be of several.
     forgotten : int
         Steps of an earlier fit that the update rule remembers nothing of: that was another rule's.
+    blocks : BlockReader, optional
+        Where the rows come from, if not from one table.
     """
 
     net: Network
@@ -66,6 +73,23 @@ class Task:
     on_epoch_end: tuple[OnEpoch, ...] = ()
     watch: Callback | None = None
     forgotten: int = 0
+    blocks: BlockReader | None = None
+
+    @property
+    def steps(self) -> int:
+        """Steps in an epoch; 1 where blocks do not say how many and nothing depends on it."""
+        return self.data.steps if self.blocks is None else self.blocks.steps or 1
+
+    @property
+    def n_rows(self) -> int | None:
+        """Rows that are learned from, where they are known."""
+        return self.data.n_rows if self.blocks is None else self.blocks.n_rows
+
+    def training(self, step: Step, start: Mapping[Node, Array]) -> Training:
+        """What runs the steps from these values."""
+        if self.blocks is None:
+            return training(self.engine, step, self.data, start, self.dtype)
+        return BlockTraining(training(self.engine, step, self.blocks.few, start, self.dtype), self.blocks.epoch)
 
     @property
     def weighted(self) -> bool:

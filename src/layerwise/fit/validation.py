@@ -150,7 +150,9 @@ def _check_metric(net: Network, one: Metric) -> None:
 # Rows ---------------------------------------------------------------------------------------------------------
 
 
-def given_rows(net: Network, given: Any, dtype: str, labels: bool) -> tuple[tuple[Array, Array], FloatArray | None]:
+def given_rows(
+    net: Network, given: Any, dtype: str, labels: bool, *, share: bool = True
+) -> tuple[tuple[Array, Array], FloatArray | None]:
     """Tables and weights from what a caller gave as (X, Y) or (X, Y, sample_weight), without rows of weight 0.
 
     Parameters
@@ -160,6 +162,8 @@ def given_rows(net: Network, given: Any, dtype: str, labels: bool) -> tuple[tupl
     dtype : str
     labels : bool
         Whether the training targets are labels: then these become labels too, else rows.
+    share : bool
+        Whether a share of the rows could have been given in their place.
 
     Raises
     ------
@@ -168,8 +172,8 @@ def given_rows(net: Network, given: Any, dtype: str, labels: bool) -> tuple[tupl
     """
     if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
         raise DataError(
-            "validation must be a share of the rows such as 0.2, or a tuple (X, Y) or (X, Y, sample_weight); "
-            f"got {type(given).__name__}."
+            f"validation must be {'a share of the rows such as 0.2, or ' if share else ''}a tuple (X, Y) or "
+            f"(X, Y, sample_weight){'' if share else ' where data come in blocks'}; got {type(given).__name__}."
         )
     X, Y, *rest = given
     try:

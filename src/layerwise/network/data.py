@@ -156,8 +156,8 @@ def check_batch(net: Network, rows: int) -> None:
             )
 
 
-def check_weights(sample_weight: Any, n_samples: int) -> Array:
-    """Sample weights (N,) as float64: finite, >= 0, not all 0."""
+def check_weights(sample_weight: Any, n_samples: int, *, all_absent: bool = False) -> Array:
+    """Sample weights (N,) as float64: finite, >= 0, and but where that is allowed not all 0."""
     array = as_array(sample_weight, "sample_weight")
     if array.shape != (n_samples,):
         raise ShapeError(f"sample_weight must have shape ({n_samples},); got {shape_text(array.shape)}.")
@@ -165,7 +165,7 @@ def check_weights(sample_weight: Any, n_samples: int) -> Array:
     if (array < 0).any():
         at = int(np.flatnonzero(array < 0)[0])
         raise DataError(f"sample_weight must be >= 0; got {array[at]} at row {at}.")
-    if n_samples and not (array > 0).any():
+    if n_samples and not all_absent and not (array > 0).any():
         raise DataError("sample_weight is 0 for every row, so nothing can be learned.")
     return array.astype(np.float64)
 
