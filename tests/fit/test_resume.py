@@ -258,6 +258,15 @@ def test_weights_of_validation_rows_must_agree(tmp_path):
         lw.train(net, X, y, resume=tmp_path, validation=(X, y, w), epochs=2)
 
 
+def test_the_order_of_groups_counts(tmp_path):
+    net, X, y = problem()
+    groups = {"W1": lw.Group(0.5), "W*": lw.Group(0.1)}
+    lw.train(net, X, y, checkpoint=tmp_path, epochs=1, groups=groups)
+    lw.train(net, X, y, resume=tmp_path, epochs=1, groups=dict(groups))
+    with pytest.raises(lw.CheckpointError, match="the groups differs"):
+        lw.train(net, X, y, resume=tmp_path, epochs=1, groups=dict(reversed(groups.items())))
+
+
 def test_the_fingerprint_is_of_numbers_and_not_of_their_layout():
     X = np.random.default_rng(0).normal(size=(5000, 7))
     found = fingerprint([X, np.arange(5)])

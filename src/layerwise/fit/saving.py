@@ -37,10 +37,8 @@ def identity(task: Task) -> dict[str, Any]:
     return {
         "network": task.net.to_dict(),
         "optimizer": described(task.rule),
-        "groups": {
-            pattern: {"learning_rate_factor": group.learning_rate_factor, "weight_decay": group.weight_decay}
-            for pattern, group in task.groups.items()
-        },
+        # A list: of two patterns that fit a name the first decides.
+        "groups": [[name, group.learning_rate_factor, group.weight_decay] for name, group in task.groups.items()],
         "clip_value": task.clip.value,
         "clip_norm": task.clip.norm,
         "batch_size": task.data.batch_size,
