@@ -24,15 +24,15 @@ Trainer<T>::Trainer(TrainSettings<T> settings)
     : settings_(std::move(settings)), best_cost_(std::numeric_limits<double>::infinity()) {
     check(settings_);
     for (const StateRange& range : settings_.parameters) parameters_bytes_ += range.count * sizeof(T);
-    make_room();
+    make_room(settings_);
 }
 
 template <class T>
 void Trainer<T>::take(TrainSettings<T> settings) {
     check(settings);
+    make_room(settings);  // which may fail: nothing has changed yet
     settings_ = std::move(settings);
     goes_on_ = undoable_ = false;
-    make_room();
 }
 
 template <class T>
@@ -55,10 +55,10 @@ void Trainer<T>::check(const TrainSettings<T>& s) {
 }
 
 template <class T>
-void Trainer<T>::make_room() {
-    if (!settings_.shuffled) return;
-    order_.resize(settings_.rows);
-    workspace_.resize(permutation_workspace(settings_.rows));
+void Trainer<T>::make_room(const TrainSettings<T>& s) {
+    if (!s.shuffled) return;
+    order_.resize(s.rows);
+    workspace_.resize(permutation_workspace(s.rows));
 }
 
 template <class T>

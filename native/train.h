@@ -146,7 +146,7 @@ private:
     };
 
     static void check(const TrainSettings<T>& settings);
-    void make_room();
+    void make_room(const TrainSettings<T>& settings);
     void begin(const TrainRun& run);
     void bind(int threads);
     TrainStatus epochs(const TrainRun& run);
