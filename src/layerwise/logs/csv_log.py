@@ -38,8 +38,8 @@ class CSVLog(Log):
 
     Notes
     -----
-    Columns are "epoch", "seconds", "cost", "learning_rate" and "validation_…" for each score. A row is handed to the
-    system when its epoch ends, so it outlives a process that is killed; a row that was cut off is written anew.
+    Columns are epoch, seconds, cost, learning_rate, and for each score one such as ``validation_rmse``. A row is handed
+    to the system when its epoch ends, so it outlives a process that is killed; a row that was cut off is written anew.
 
     Examples
     --------
