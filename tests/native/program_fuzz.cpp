@@ -266,8 +266,10 @@ void check_trainer(const Seed& seed) {
     double costs[epochs], seconds[epochs];
     long counted[2];
     for (int threads : {1, 3}) {
-        lw::TrainRun run{1,       epochs, &rate, 0, threads, std::numeric_limits<double>::infinity(), true, costs,
-                         seconds, nullptr};
+        constexpr double none = std::numeric_limits<double>::infinity();
+        constexpr std::uint64_t no_limit = std::numeric_limits<std::uint64_t>::max();
+        lw::TrainRun run{1,    epochs,   0,    0.0,  &rate, 0,       threads, none,
+                         no_limit, none, true, true, costs, seconds, nullptr};
         trainer.run(run);
         for (int i = 0; i < 2; ++i) {
             run.epochs = i == 0 ? 1 : epochs;
